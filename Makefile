@@ -1,0 +1,69 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+CODE := worker tasks compose tests
+SERVICES := $(BIN)/python -m compose.services --
+
+# What to test (T=tests/unit/test_names.py), on which engine (ENGINE=26.1: a private one of that version).
+T ?= tests
+export ENGINE
+
+# pytest's options for a full run; a selection runs in one process, without coverage.
+ifeq ($(T),tests)
+PYTEST := -n 4 --dist loadgroup --durations=15 --cov --cov-report=term-missing:skip-covered
+else
+PYTEST :=
+endif
+
+##@ Start here
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/ready ## Deploy a real image end to end, with all that is missing set up
+	@$(SERVICES) $(BIN)/python -m compose.demo
+
+.PHONY: setup
+setup: .venv/ready ## Make .venv from the locked requirements
+	@echo "ready     $$($(BIN)/python --version) in .venv"
+
+.venv/ready: requirements-dev.txt pyproject.toml compose/setup.sh
+	@compose/setup.sh
+
+##@ Work on it
+
+.PHONY: test
+test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=26.1 the engine
+	@$(SERVICES) $(BIN)/pytest $(PYTEST) $(T)
+
+.PHONY: unit
+unit: .venv/ready ## The tests that need no service
+	@$(BIN)/pytest tests/unit
+
+.PHONY: lint
+lint: .venv/ready ## Check style and format
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+
+.PHONY: types
+types: .venv/ready ## Check types
+	@$(BIN)/mypy worker tasks compose
+
+.PHONY: format
+format: .venv/ready ## Mend style and format
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+.PHONY: lock
+lock: ## Lock the requirements anew; UPGRADE=1 moves to the newest releases
+	@compose/lock.sh
+
+.PHONY: clean
+clean: ## Remove .venv, caches and the services' state
+	@compose/clean.sh

@@ -1,0 +1,1 @@
+"""What docker-watcher does, shown on real services: `make demo`."""

@@ -1,0 +1,100 @@
+"""Redis: the one of DW_REDIS_URL, or a private one that keeps an append-only file in the run's folder."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import docker
+import redis
+
+from compose import containers
+from compose.errors import UnavailableError
+from compose.ports import free_port
+from compose.process import Daemon
+
+PROGRAMS = ("redis-server",)
+IMAGE = "redis:7-alpine"
+DURABLE = {"appendonly": "yes", "save": ""}
+
+
+@dataclass(frozen=True)
+class Redis:
+    """A Redis that answers."""
+
+    url: str
+    version: str
+
+
+def given() -> Redis | None:
+    """The one that DW_REDIS_URL names."""
+    url = os.environ.get("DW_REDIS_URL")
+    if not url:
+        return None
+    try:
+        return Redis(url, _version(url))
+    except (redis.RedisError, ValueError) as error:
+        raise UnavailableError(f"No Redis answers at DW_REDIS_URL={masked(url)}: {error}") from error
+
+
+def masked(url: str) -> str:
+    """The address without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    login, _, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{login.partition(':')[0]}:***@{place}"))
+
+
+@contextlib.contextmanager
+def private(state: Path) -> Iterator[Redis]:
+    """A private Redis, empty at first."""
+    folder = state / "redis"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    port = free_port()
+    settings = {
+        **DURABLE,
+        "port": str(port),
+        "bind": "127.0.0.1",
+        "dir": str(folder),
+        "daemonize": "no",
+        "set-proc-title": "no",  # it would overwrite the environment that marks the process as ours
+    }
+    daemon = Daemon("redis", ["redis-server", *_options(settings)], state)
+    url = f"redis://127.0.0.1:{port}/0"
+    daemon.start()
+    try:
+        daemon.wait_until(lambda: _answers(url), 20)
+        yield Redis(url, _version(url))
+    finally:
+        daemon.stop()
+
+
+@contextlib.contextmanager
+def contained(client: docker.APIClient, state: Path) -> Iterator[Redis]:
+    """A private Redis as a container."""
+    service = containers.Service("redis", IMAGE, 6379, ["redis-server", *_options(DURABLE)])
+    with containers.running(client, service, state) as address:
+        url = f"redis://{address}/0"
+        containers.wait_until(lambda: _answers(url), "redis")
+        yield Redis(url, _version(url))
+
+
+def _options(settings: dict[str, str]) -> list[str]:
+    return [part for key, value in settings.items() for part in (f"--{key}", value)]
+
+
+def _version(url: str) -> str:
+    with contextlib.closing(redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3)) as client:
+        return str(client.info("server")["redis_version"])
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(_version(url))
+    except redis.RedisError:
+        return False

@@ -1,0 +1,34 @@
+"""What can be enqueued: one module for each task of the contract, and `deploy/` for the chain of them.
+
+Importing this package registers them all with the app in `worker.celery`.
+"""
+
+from tasks import (
+    connect,
+    create,
+    deploy,
+    ensure_network,
+    inspect,
+    list,  # noqa: A004  # the task, in this package
+    logs,
+    pull,
+    remove,
+    restart,
+    start,
+    stop,
+)
+
+__all__ = [
+    "connect",
+    "create",
+    "deploy",
+    "ensure_network",
+    "inspect",
+    "list",
+    "logs",
+    "pull",
+    "remove",
+    "restart",
+    "start",
+    "stop",
+]

@@ -1,0 +1,50 @@
+"""`docker.connect`: put a managed container on one more network (R9)."""
+
+from collections.abc import Sequence
+
+from tasks.base import Result, operation
+from worker.engine import Container, engine
+from worker.spec import Alias, Arguments, ContainerReference, NetworkName
+
+
+class ConnectArguments(Arguments):
+    network: NetworkName
+    container: ContainerReference
+    aliases: list[Alias] = []
+
+
+class ConnectResult(Result):
+    network: str
+    network_id: str
+    container_id: str
+    container_name: str
+    addresses: list[str]
+
+
+@operation("docker.connect")
+def connect(arguments: ConnectArguments) -> ConnectResult:
+    """Connect a container to a network that exists; a second run finds it connected.
+
+    A connected container that lacks one of the aliases is disconnected first: engines don't add aliases.
+    """
+    network = engine().networks.get(arguments.network)
+    container = attach(network.name, engine().containers.managed(arguments.container), arguments.aliases)
+    address = container.addresses.get(network.name)
+    return ConnectResult(
+        network=network.name,
+        network_id=network.id,
+        container_id=container.id,
+        container_name=container.name,
+        addresses=[address] if address else [],
+    )
+
+
+def attach(network: str, container: Container, aliases: Sequence[str]) -> Container:
+    """Have a container on a network under these aliases, and read it: its random ports may be others then."""
+    present = container.aliases.get(network)
+    if present is not None and set(aliases) <= set(present):
+        return container
+    if present is not None:
+        engine().networks.disconnect(network, container)
+    engine().networks.connect(network, container, sorted({*aliases, *(present or ())} - {container.id[:12]}))
+    return engine().containers.inspect(container.id)

@@ -1,0 +1,9 @@
+"""`docker.deploy`: an image becomes a running, proven container, or nothing is left of the attempt.
+
+`accept` takes the message; `steps` holds what each step does, in their order; `machine` claims, commits and sends
+the next; `outcome` tells the caller. The picture of it all is in `worker.record`.
+"""
+
+from tasks.deploy import accept, steps
+
+__all__ = ["accept", "steps"]

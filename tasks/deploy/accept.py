@@ -1,0 +1,41 @@
+"""`docker.deploy` itself: check, record, and send the first step."""
+
+from typing import Any
+
+from celery.exceptions import Ignore
+
+from tasks.base import Operation
+from tasks.create import open_secrets
+from tasks.deploy import outcome
+from worker.celery import app
+from worker.driver import send
+from worker.record import FIRST, Step
+from worker.reference import ImageReference
+from worker.spec import DeploymentSpec, check_policy, parse
+from worker.store import deployments
+
+
+@app.task(
+    name="docker.deploy",
+    base=Operation,
+    bind=True,
+    # A copy of the message must not set a result that stands back to STARTED.
+    track_started=False,
+)
+def deploy(self: Operation, /, *_: object, **arguments: object) -> Any:
+    """Accept a deployment; a second run finds it recorded.
+
+    The result under this task's id is stored by whoever ends the deployment, so there is none yet.
+    """
+    deployment_id = str(self.request.id)
+    spec = parse(DeploymentSpec, "docker.deploy", arguments)
+    check_policy(ImageReference.parse(spec.image))
+    open_secrets(spec)
+    if not deployments().is_known(deployment_id):
+        outcome.progress(deployment_id, step="accept")
+    accepted = deployments().accept(deployment_id, spec)
+    if accepted.superseded:
+        send(accepted.superseded, Step.REPORT)
+    if accepted.outcome == "running":
+        send(deployment_id, FIRST)
+    raise Ignore

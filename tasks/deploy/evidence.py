@@ -1,0 +1,58 @@
+"""Why a container was not proven, told before it is removed."""
+
+from worker.engine import Container
+from worker.engine.container import Containers, Named
+from worker.errors import DeploymentError, StartFailed, Unhealthy
+from worker.spec import DeploymentSpec
+
+_LINES = 20
+_LONGEST_LINE = 500
+
+
+def evidence_of(containers: Containers, container: Named) -> dict[str, object]:
+    """Exit code, OOM flag, and the last lines of the container's output and of its health check."""
+    found = containers.inspect(container.id)
+    return {
+        "container": found.name,
+        "exit_code": found.exit_code,
+        "oom_killed": found.oom_killed,
+        "logs": [line[:_LONGEST_LINE] for line in containers.logs(container, _LINES)],
+        "health_log": [line[:_LONGEST_LINE] for line in found.health_log],
+    }
+
+
+def not_proven(
+    spec: DeploymentSpec,
+    container: Container,
+    verdict: str | None,
+    timeout: float,
+    evidence: dict[str, object],
+) -> DeploymentError:
+    """The error for a container that ended, turned unhealthy, or didn't become healthy in time."""
+    about = f"Starting container {container.name} of image {spec.image} failed"
+    facts = {"step": "prove", "image": spec.image, **evidence}
+    if verdict == "failed":
+        reason = (
+            "was killed for want of memory" if container.oom_killed else f"ended with exit code {container.exit_code}"
+        )
+        return StartFailed(f"{about}: it {reason}{_last_words(evidence)}; mend the image or its command.", facts)
+    if verdict == "unhealthy":
+        return Unhealthy(f"{about}: its health check fails{_last_check(evidence)}; mend it or the image.", facts)
+    return Unhealthy(
+        f"{about}: it was not healthy within {timeout:g} s{_last_check(evidence)}; mend the image, or give it longer "
+        "with health.timeout.",
+        facts,
+    )
+
+
+def _last_words(evidence: dict[str, object]) -> str:
+    return _quoted("its last words were", evidence["logs"])
+
+
+def _last_check(evidence: dict[str, object]) -> str:
+    return _quoted("the last check said", evidence["health_log"])
+
+
+def _quoted(introduction: str, lines: object) -> str:
+    said = [line.strip() for line in lines if line.strip()] if isinstance(lines, list) else []
+    return f" ({introduction}: {said[-1]!r})" if said else ""

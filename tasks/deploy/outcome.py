@@ -1,0 +1,81 @@
+"""What the caller sees under the deployment's id: progress while it runs, and the result, once."""
+
+import time
+from collections.abc import Callable
+
+from celery import current_task, states
+
+from worker.celery import app
+from worker.engine import PullProgress
+from worker.errors import DeploymentError
+from worker.record import Claim
+from worker.reference import ImageReference
+from worker.settings import settings
+
+_PROGRESS_EVERY = 0.25
+
+
+def progress(deployment_id: str, **meta: object) -> None:
+    """Set the result backend's state to `PROGRESS`."""
+    app.backend.store_result(deployment_id, meta, "PROGRESS")
+
+
+def pull_progress(claim: Claim) -> Callable[[PullProgress], None]:
+    """A listener to a pull that says at most four times a second how far it is."""
+    said_at = 0.0
+
+    def listen(pulled: PullProgress) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= _PROGRESS_EVERY:
+            said_at = time.monotonic()
+            progress(claim.id, step=claim.step, current=pulled.current, total=pulled.total)
+
+    return listen
+
+
+def store(claim: Claim) -> None:
+    """Store the result of a deployment; a second run stores the same again."""
+    if claim.error is not None:
+        _fail(claim.id, claim.error)
+    else:
+        _succeed(claim.id, result(claim))
+
+
+def result(claim: Claim) -> dict[str, object]:
+    """The contract's result of a deployment that succeeded."""
+    spec, found = claim.spec, claim.found
+    return {
+        "deployment_id": claim.id,
+        "project": spec.project,
+        "stage": spec.stage,
+        "instance_id": found.instance_id,
+        "host": settings().host,
+        "container_id": found.container_id,
+        "container_name": found.container_name,
+        "image": str(ImageReference.parse(spec.image)),
+        "image_id": found.image_id,
+        "digest": found.digest,
+        "network": spec.network or settings().network,
+        "ports": found.ports,
+        "health": found.health,
+        "state": "unchanged" if found.unchanged else "live",
+        "replaced": found.replaced,
+        "seconds": found.seconds,
+    }
+
+
+def _succeed(deployment_id: str, value: dict[str, object]) -> None:
+    app.backend.store_result(deployment_id, value, states.SUCCESS)
+    _tell_monitors("task-succeeded", deployment_id, result=repr(value), runtime=0)
+
+
+def _fail(deployment_id: str, error: DeploymentError) -> None:
+    app.backend.store_result(deployment_id, error, states.FAILURE)
+    _tell_monitors("task-failed", deployment_id, exception=repr(error), traceback="")
+
+
+def _tell_monitors(event: str, deployment_id: str, **fields: object) -> None:
+    # Celery told Flower that the task was received and started; that it ended is ours to tell.
+    # Under the name of the worker that is at it, or Flower would show a worker that doesn't exist.
+    with app.events.default_dispatcher(hostname=current_task.request.hostname) as dispatcher:
+        dispatcher.send(event, uuid=deployment_id, **fields)

@@ -1,0 +1,232 @@
+"""What each step of a deployment does, in their order.
+
+Every step can run twice, after a worker's death or a lost reply: it looks for what it has made already, by the
+deployment-id label, and goes on from there.
+"""
+
+import structlog
+
+from tasks.connect import attach
+from tasks.create import make
+from tasks.deploy import outcome
+from tasks.deploy.evidence import evidence_of, not_proven
+from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
+from tasks.pull import fetch
+from tasks.stop import stop_timeout
+from worker import plan
+from worker.driver import send
+from worker.engine import ContainerRef, Listed, PullProgress, engine
+from worker.errors import DeploymentError, StartFailed
+from worker.labels import Label, container_name
+from worker.record import FIRST, Claim, Found, Step
+from worker.reference import ImageReference
+from worker.settings import settings
+from worker.store import deployments
+
+log = structlog.get_logger()
+
+
+@step(Step.EXPIRE)
+def expire(claim: Claim) -> None:
+    """Never got its stage: the bounds that are checked before each step have the error."""
+    check_bounds(claim)
+
+
+@step(Step.PULL)
+def pull(claim: Claim) -> Done:
+    """Bring the image; from here on it is its id, wherever its tag moves."""
+    say = outcome.pull_progress(claim)
+
+    def on_progress(progress: PullProgress) -> None:
+        check_bounds(claim)
+        say(progress)
+
+    pulled = fetch(ImageReference.parse(claim.spec.image), claim.spec.credential, claim.spec.policy, on_progress)
+    return Done(_with(claim, image_id=pulled.image.id, digest=pulled.image.digest))
+
+
+@step(Step.INSPECT)
+def inspect(claim: Claim) -> Done:
+    """Read what the image exposes."""
+    image = engine().images.inspect(_known(claim.found.image_id))
+    return Done(_with(claim, exposed=list(image.ports)))
+
+
+@step(Step.CREATE)
+def create(claim: Claim) -> Done:
+    """Make the container, unless one of the same image and arguments runs already."""
+    spec, found, containers = claim.spec, claim.found, engine().containers
+    mark = plan.fingerprint(spec, _known(found.image_id), settings().network)
+    older = _older_instances(claim)
+    if not spec.force and (twin := plan.live_twin(containers.labels, older, mark)):
+        return Done(_unchanged(claim, twin), to=Step.REPORT)
+    wanted = _wanted_name(claim)
+    name = plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted))
+    # An older instance that runs may hold them; the engine's DNS would hand out both, proven or not.
+    withheld = spec.aliases if older else []
+    made = make(
+        spec,
+        claim.id,
+        image_id=_known(found.image_id),
+        digest=found.digest,
+        exposed=found.exposed,
+        name=name,
+        aliases=[] if withheld else spec.aliases,
+        mark=mark,
+    )
+    return Done(
+        _with(
+            claim,
+            instance_id=spec.instance_id or claim.id,
+            container_id=made.id,
+            container_name=made.name,
+            withheld_aliases=withheld,
+        )
+    )
+
+
+@step(Step.CONNECT)
+def connect(claim: Claim) -> Done:
+    """Put the container on the further network, where one is asked for."""
+    if claim.spec.network:
+        network = engine().networks.get(claim.spec.network)
+        aliases = [] if claim.found.withheld_aliases else claim.spec.aliases
+        attach(network.name, engine().containers.inspect(_container(claim).id), aliases)
+    return Done(claim.found)
+
+
+@step(Step.START)
+def start(claim: Claim) -> Done:
+    """Start the container."""
+    try:
+        started = engine().containers.start(_container(claim))
+    except StartFailed as error:
+        raise error.with_facts(image=claim.spec.image, **evidence_of(engine().containers, _container(claim))) from error
+    return Done(_with(claim, ports=dict(started.ports)))
+
+
+@step(Step.PROVE)
+def prove(claim: Claim) -> Done | Wait:
+    """See whether the container is healthy, or runs stably; no thread waits in between."""
+    asked, containers = claim.spec.health, engine().containers
+    container = containers.inspect(_container(claim).id)
+    stable = settings().stable_seconds if asked.stable is None else asked.stable
+    verdict = plan.verdict(container, stable=stable, running_for=claim.elapsed)
+    if verdict in {"healthy", "running"}:
+        return Done(_with(claim, health=verdict, ports=dict(container.ports)))
+    timeout = asked.timeout or settings().health_timeout
+    if verdict is None and claim.elapsed < timeout:
+        # Quick checks at first, when most become healthy; one a second later on.
+        return Wait(min(1.0, 0.1 + claim.elapsed / 5))
+    raise not_proven(claim.spec, container, verdict, timeout, evidence_of(containers, container))
+
+
+@step(Step.PROMOTE)
+def promote(claim: Claim) -> Done:
+    """Give the proven container its name and the aliases that were withheld, and say which older ones go."""
+    containers, wanted = engine().containers, _wanted_name(claim)
+    older = _older_instances(claim)
+    container = containers.inspect(_container(claim).id)
+    if container.name != wanted:
+        for each in older:
+            if each.name == wanted:
+                containers.rename(each, plan.temporary_name(wanted, _deployment_of(each)))
+        containers.rename(container, wanted)
+    if claim.found.withheld_aliases:
+        for network in container.addresses:
+            container = attach(network, container, claim.found.withheld_aliases)
+    return Done(
+        _with(
+            claim,
+            container_name=wanted,
+            ports=dict(container.ports),
+            replaced=[each.id for each in plan.surplus(older, claim.spec.keep)],
+        )
+    )
+
+
+@step(Step.RETIRE)
+def retire(claim: Claim) -> Done:
+    """Stop and remove the older instances that go; the new one serves, so this can't fail the deployment."""
+    containers = engine().containers
+    going = [each for each in _older_instances(claim) if each.id in claim.found.replaced]
+    for each in going:
+        try:
+            containers.stop(each, stop_timeout(None))
+            containers.remove(each, force=True)
+        except DeploymentError as error:
+            if claim.attempt < MOST_ATTEMPTS:
+                raise
+            log.warning("container_not_retired", container=each.name, error=error.message)
+    return Done(claim.found)
+
+
+@step(Step.UNDO)
+def undo(claim: Claim) -> Done:
+    """Remove what this deployment made, found by its label, and give back a name that it took."""
+    containers, wanted = engine().containers, _wanted_name(claim)
+    try:
+        for each in containers.labelled(containers.labels.select(deployment=claim.id)):
+            containers.remove(each, force=True)
+        for each in _older_instances(claim):
+            if each.name == plan.temporary_name(wanted, _deployment_of(each)) and not containers.find_named(wanted):
+                containers.rename(each, wanted)
+    except DeploymentError:
+        if claim.attempt >= MOST_ATTEMPTS:
+            # Whoever asked has waited long enough; the removal is tried again until the engine is back.
+            outcome.store(claim)
+        raise
+    return Done(claim.found)
+
+
+@step(Step.REPORT)
+def report(claim: Claim) -> None:
+    """Store the result, and give the stage to the deployment that waits for it."""
+    outcome.store(claim)
+    successor = deployments().close(claim)
+    log.info("deployment_ended", error=claim.error and repr(claim.error), seconds=claim.found.seconds)
+    if successor:
+        send(successor, FIRST)
+
+
+def _with(claim: Claim, **found: object) -> Found:
+    return claim.found.model_copy(update=found)
+
+
+def _known(value: str | None) -> str:
+    if value is None:
+        raise AssertionError("an earlier step found this out")
+    return value
+
+
+def _container(claim: Claim) -> ContainerRef:
+    return ContainerRef(_known(claim.found.container_id), _known(claim.found.container_name))
+
+
+def _wanted_name(claim: Claim) -> str:
+    spec = claim.spec
+    return container_name(settings().name_prefix, spec.project, spec.stage, ImageReference.parse(spec.image))
+
+
+def _older_instances(claim: Claim) -> list[Listed]:
+    containers, spec = engine().containers, claim.spec
+    found = containers.labelled(containers.labels.select(project=spec.project, stage=spec.stage))
+    return [each for each in found if _deployment_of(each) != claim.id]
+
+
+def _deployment_of(container: Listed) -> str:
+    return engine().containers.labels.get(container.labels, Label.DEPLOYMENT)
+
+
+def _unchanged(claim: Claim, twin: Listed) -> Found:
+    containers = engine().containers
+    container = containers.inspect(twin.id)
+    return _with(
+        claim,
+        unchanged=True,
+        instance_id=containers.labels.get(container.labels, Label.INSTANCE),
+        container_id=container.id,
+        container_name=container.name,
+        ports=dict(container.ports),
+        health=container.health or container.state,
+    )

@@ -1,0 +1,63 @@
+"""`docker.pull`: fetch an image from its registry (R2)."""
+
+from collections.abc import Callable
+
+from tasks.base import Result, operation
+from worker.engine import Login, Pulled, PullProgress, engine
+from worker.keyring import keyring
+from worker.reference import ImageReference
+from worker.settings import Name, settings
+from worker.spec import Arguments, Image, PullPolicy, check_policy
+from worker.store import credentials
+
+
+class PullArguments(Arguments):
+    image: Image
+    credential: Name | None = None
+    policy: PullPolicy = "always"
+
+
+class PullResult(Result):
+    image: str
+    image_id: str
+    digest: str | None
+    size: int
+    pulled: bool
+
+
+@operation("docker.pull")
+def pull(arguments: PullArguments) -> PullResult:
+    """Pull an image; a second run finds it there, and asks the registry again under policy `always`."""
+    reference = ImageReference.parse(arguments.image)
+    pulled = fetch(reference, arguments.credential, arguments.policy)
+    return PullResult(
+        image=str(reference),
+        image_id=pulled.image.id,
+        digest=pulled.image.digest,
+        size=pulled.image.size,
+        pulled=pulled.downloaded,
+    )
+
+
+def fetch(
+    reference: ImageReference,
+    credential: str | None,
+    policy: PullPolicy,
+    on_progress: Callable[[PullProgress], None] | None = None,
+) -> Pulled:
+    """Bring an image to the engine, with the credential named or else the registry's own.
+
+    The password is opened here, handed to the engine with this one call, and kept nowhere.
+
+    Raises PolicyDenied, CredentialMissing, and what `Images.pull` raises.
+    """
+    check_policy(reference)
+    if policy == "missing" and (present := engine().images.find(str(reference))):
+        return Pulled(present, downloaded=False)
+    found = credentials().resolve(reference.registry, credential)
+    return engine().images.pull(
+        reference,
+        login=Login(found.username, found.password(keyring())) if found else None,
+        stall_timeout=settings().pull_stall_timeout,
+        on_progress=on_progress,
+    )

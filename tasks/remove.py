@@ -1,0 +1,27 @@
+"""`docker.remove`: remove a managed container (R5)."""
+
+from tasks.base import Result, operation
+from worker.engine import engine
+from worker.errors import ContainerNotFound
+from worker.spec import Arguments, ContainerReference
+
+
+class RemoveArguments(Arguments):
+    container: ContainerReference
+    force: bool = False
+
+
+class RemoveResult(Result):
+    container: str
+    removed: bool
+
+
+@operation("docker.remove")
+def remove(arguments: RemoveArguments) -> RemoveResult:
+    """Remove a container and its anonymous volumes, a running one only by force; a second run finds it gone."""
+    containers = engine().containers
+    try:
+        found = containers.managed(arguments.container)
+    except ContainerNotFound:
+        return RemoveResult(container=arguments.container, removed=False)
+    return RemoveResult(container=arguments.container, removed=containers.remove(found, force=arguments.force))

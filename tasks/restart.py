@@ -1,0 +1,20 @@
+"""`docker.restart`: stop and start a managed container (R6)."""
+
+from tasks.base import operation
+from tasks.start import StartResult
+from tasks.stop import StopArguments, stop_timeout
+from worker.engine import engine
+
+
+@operation("docker.restart")
+def restart(arguments: StopArguments) -> StartResult:
+    """Restart a container and say which host ports it has now; a second run restarts it again."""
+    containers = engine().containers
+    found = containers.managed(arguments.container)
+    restarted = containers.restart(found, stop_timeout(arguments.timeout))
+    return StartResult(
+        container_id=restarted.id,
+        container_name=restarted.name,
+        ports=dict(restarted.ports),
+        started_at=restarted.started_at,
+    )

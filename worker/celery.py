@@ -1,0 +1,68 @@
+"""The Celery app: `celery -A worker worker`, with everything else from the settings.
+
+What each setting is for, where it isn't Celery's default, and where it was learnt, stands beside it.
+"""
+
+import sys
+
+from celery import Celery
+from kombu import Queue
+
+from worker.settings import Settings, SettingsInvalid, settings
+
+SHARED_QUEUE = "celery"
+"""What any Celery client sends to unless told otherwise."""
+
+
+def host_queue(values: Settings) -> str:
+    """The queue of the workers that serve this engine: the steps of a deployment stay on it."""
+    return f"dw.{values.namespace}.{values.host}"
+
+
+def _configuration(values: Settings) -> dict[str, object]:
+    return {
+        "broker_url": values.broker_url or values.redis_url,
+        "result_backend": values.result_backend or values.redis_url,
+        "result_expires": values.record_ttl,
+        # Anybody who can write to the broker could run code through pickle.
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        # Engine calls are I/O: eight threads cost 70 MB, eight processes 520. Threads know no time limits,
+        # so each engine call and each step has a deadline of its own.
+        "worker_pool": "threads",
+        "worker_concurrency": values.concurrency,
+        "task_queues": [Queue(SHARED_QUEUE), Queue(host_queue(values))],
+        "task_default_queue": SHARED_QUEUE,
+        # A message is acknowledged when its work is done, so a killed worker's comes back: each task can run twice.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "task_track_started": True,
+        "worker_send_task_events": True,
+        "broker_connection_retry_on_startup": True,
+        # Longer than any single task, or copies of it run at once; the sweep for lost messages every 10 s, where
+        # kombu's default is every 100 s. No promise depends on either: the driver sends due steps again itself.
+        "broker_transport_options": {
+            "visibility_timeout": 3600,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+        },
+        # A client whose Redis is down learns it in a second, not in Celery's 19.
+        "result_backend_transport_options": {
+            "retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+        },
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def _settings_or_exit() -> Settings:
+    try:
+        return settings()
+    except SettingsInvalid as error:
+        sys.exit(str(error))
+
+
+app = Celery("docker-watcher", include=["worker.process", "tasks"])
+app.conf.update(_configuration(_settings_or_exit()))

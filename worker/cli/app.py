@@ -1,0 +1,228 @@
+"""The commands of `dw`."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli import client, deploy
+from worker.cli import credential as credential_commands
+from worker.cli.output import err, errors_shown, out, show_json, show_table, urls
+from worker.errors import ContainerNotFound, SpecInvalid
+from worker.keyring import keyring
+from worker.plan import seal_purpose
+from worker.spec import DeploymentSpec, parse
+
+app = typer.Typer(
+    name="dw",
+    help="Deploy container images and see to what runs. A stage is written PROJECT/STAGE.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(credential_commands.app, name="credential")
+
+Stage = Annotated[str, typer.Argument(metavar="PROJECT/STAGE", show_default=False)]
+OptionalStage = Annotated[str | None, typer.Argument(metavar="[PROJECT/STAGE]", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Answer = Annotated[float, typer.Option("--answer-timeout", help="Seconds to wait for a worker's answer.")]
+StopTimeout = Annotated[int | None, typer.Option("--timeout", help="Seconds until the engine kills it.")]
+
+
+@app.command("deploy")
+def deploy_(
+    stage: Stage,
+    image: Annotated[str, typer.Argument(show_default=False)],
+    env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K=V")] = None,
+    secret_env: Annotated[
+        list[str] | None, typer.Option("--secret-env", metavar="K=SEALED", help="As `dw seal` prints it.")
+    ] = None,
+    port: Annotated[
+        list[str] | None,
+        typer.Option("--port", "-p", metavar="PORT[=HOST_PORT]", help="8080, 8080=18080, 53/udp=5353."),
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="K=V")] = None,
+    alias: Annotated[list[str] | None, typer.Option("--alias", help="Name on the network.")] = None,
+    volume: Annotated[list[str] | None, typer.Option("--volume", "-v", metavar="NAME=PATH")] = None,
+    network: Annotated[str | None, typer.Option(help="One more network beside the shared one.")] = None,
+    credential: Annotated[str | None, typer.Option(help="A stored credential's name.")] = None,
+    policy: Annotated[str | None, typer.Option(help="always or missing.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Instances of the stage that stay.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for the whole deployment.")] = None,
+    health_timeout: Annotated[float | None, typer.Option(help="Seconds to become healthy.")] = None,
+    force: Annotated[bool, typer.Option(help="Even if nothing has changed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Deploy an image to a stage and follow it to its end."""
+    with errors_shown(as_json=as_json):
+        project, stage_name = _split_stage(stage)
+        asked: dict[str, Any] = {
+            "project": project,
+            "stage": stage_name,
+            "image": image,
+            "env": _pairs("env", env),
+            "secret_env": _pairs("secret_env", secret_env),
+            "ports": dict(_port(each) for each in port) if port else None,
+            "labels": _pairs("labels", label),
+            "aliases": alias,
+            "volumes": _pairs("volumes", volume),
+            "network": network,
+            "credential": credential,
+            "policy": policy,
+            "keep": keep,
+            "timeout": timeout,
+            "health": {"timeout": health_timeout} if health_timeout else None,
+            "force": force or None,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        # Checked here as the worker will: a slip costs no round trip, and a wrong argument never reaches the broker.
+        parse(DeploymentSpec, "dw deploy", given)
+        result = deploy.follow(client.send("docker.deploy", **given))
+        show_json(result) if as_json else deploy.show(result)
+
+
+@app.command()
+def ps(
+    stage: OptionalStage = None,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Stopped ones too.")] = False,
+    as_json: Json = False,
+    answer_timeout: Answer = 10,
+) -> None:
+    """List the managed containers."""
+    with errors_shown(as_json=as_json):
+        found = _containers(stage, answer_timeout, every=every)
+        if as_json:
+            show_json({"containers": found})
+            return
+        show_table(
+            ("STAGE", "CONTAINER", "IMAGE", "STATUS", "URL"),
+            [
+                (
+                    f"{each['project']}/{each['stage']}",
+                    each["name"],
+                    each["image"],
+                    each["status"],
+                    " ".join(urls(each["ports"])),
+                )
+                for each in found
+            ],
+        )
+
+
+@app.command()
+def logs(
+    stage: Stage,
+    tail: Annotated[int, typer.Option(help="Lines of each container.")] = 100,
+    as_json: Json = False,
+    answer_timeout: Answer = 10,
+) -> None:
+    """Print the last lines that a stage's containers wrote."""
+    with errors_shown(as_json=as_json):
+        answers = _each_of(stage, "docker.logs", answer_timeout, tail=tail)
+        if as_json:
+            show_json({"logs": answers})
+            return
+        for answer in answers:
+            if len(answers) > 1:
+                out.print(f"[bold]{answer['container_name']}[/]")
+            for line in answer["lines"]:
+                typer.echo(line)
+
+
+@app.command()
+def stop(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
+    """Stop a stage's containers."""
+    with errors_shown(as_json=as_json):
+        answers = _each_of(stage, "docker.stop", answer_timeout, timeout=timeout)
+        if as_json:
+            show_json({"stopped": answers})
+            return
+        for answer in answers:
+            out.print(f"stopped {answer['container_name']} (exit code {answer['exit_code']})")
+
+
+@app.command()
+def restart(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
+    """Restart a stage's containers; their random ports may be others afterwards."""
+    with errors_shown(as_json=as_json):
+        answers = _each_of(stage, "docker.restart", answer_timeout, timeout=timeout)
+        if as_json:
+            show_json({"restarted": answers})
+            return
+        for answer in answers:
+            out.print(f"restarted {answer['container_name']} {' '.join(urls(answer['ports']))}")
+
+
+@app.command()
+def rm(
+    stage: Stage,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Running ones too.")] = False,
+    as_json: Json = False,
+    answer_timeout: Answer = 60,
+) -> None:
+    """Remove a stage's containers."""
+    with errors_shown(as_json=as_json):
+        answers = _each_of(stage, "docker.remove", answer_timeout, force=force)
+        if as_json:
+            show_json({"removed": answers})
+            return
+        for answer in answers:
+            out.print(f"removed {answer['container']}")
+
+
+@app.command()
+def seal(stage: Stage, name: str, as_json: Json = False) -> None:
+    """Seal a secret variable of a stage: reads the value from a prompt or standard input, prints it sealed."""
+    with errors_shown(as_json=as_json):
+        project, stage_name = _split_stage(stage)
+        sealed = keyring().seal(credential_commands.read_secret("Value"), seal_purpose(project, stage_name, name))
+        show_json({"name": name, "sealed": sealed}) if as_json else typer.echo(sealed)
+
+
+def main() -> None:
+    """Run `dw`."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        err.print("Interrupted: what was enqueued goes on.")
+        sys.exit(130)
+
+
+def _containers(stage: str | None, timeout: float, *, every: bool) -> list[dict[str, Any]]:
+    project, name = _split_stage(stage) if stage else (None, None)
+    listed = client.ask("docker.list", timeout, project=project, stage=name, all=every)
+    found: list[dict[str, Any]] = listed["containers"]
+    return found
+
+
+def _each_of(stage: str, task: str, patience: float, /, **arguments: object) -> list[dict[str, Any]]:
+    found = _containers(stage, patience, every=True)
+    if not found:
+        raise ContainerNotFound(f"Stage {stage} has no container: see `dw ps --all`.", {"stage": stage})
+    return [client.ask(task, patience, container=each["container_id"], **arguments) for each in found]
+
+
+def _split_stage(stage: str) -> tuple[str, str]:
+    project, slash, name = stage.partition("/")
+    if not (project and slash and name):
+        raise _invalid("stage", f"{stage} is not of the form PROJECT/STAGE")
+    return project, name
+
+
+def _pairs(field: str, texts: list[str] | None) -> dict[str, str] | None:
+    if not texts:
+        return None
+    for text in texts:
+        if "=" not in text:
+            raise _invalid(field, "write each as NAME=VALUE")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _port(text: str) -> tuple[str, int | None]:
+    port, _, host_port = text.partition("=")
+    if host_port and not host_port.isdecimal():
+        raise _invalid("ports", f"{text} is not of the form PORT[=HOST_PORT]")
+    return port if "/" in port else f"{port}/tcp", int(host_port) if host_port else None
+
+
+def _invalid(field: str, reason: str) -> SpecInvalid:
+    return SpecInvalid(f"The arguments are wrong: {field}: {reason}.", {"fields": {field: reason}})

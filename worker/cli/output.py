@@ -1,0 +1,64 @@
+"""What `dw` prints: lines for people, or one JSON object; errors on standard error, in one sentence."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from worker.cli.client import Unanswered
+from worker.errors import DeploymentError
+from worker.settings import SettingsInvalid
+
+out = Console(soft_wrap=True, highlight=False)
+_PIPE_WIDTH = 1000
+
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def show_json(value: object) -> None:
+    """Print a value for machines, with no colour and no wrapping."""
+    typer.echo(json.dumps(value))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table without frames."""
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    # A pipe has no width to fit into, and whoever reads it wants whole names.
+    out.print(table, width=None if out.is_terminal else _PIPE_WIDTH)
+
+
+def urls(ports: Mapping[str, int], host: str = "127.0.0.1") -> list[str]:
+    """Where each published port can be reached."""
+    return [
+        f"http://{host}:{number}" if port.endswith("/tcp") else f"{host}:{number}/{port.partition('/')[2]}"
+        for port, number in ports.items()
+    ]
+
+
+@contextmanager
+def errors_shown(*, as_json: bool) -> Iterator[None]:
+    """Show an error of the contract and exit with 1: only what was asked for and happened exits with 0."""
+    try:
+        yield
+    except DeploymentError as error:
+        _show_error(type(error).__name__, error.message, error.facts, as_json=as_json)
+        raise typer.Exit(1) from None
+    except (Unanswered, SettingsInvalid) as error:
+        _show_error(type(error).__name__, str(error), {}, as_json=as_json)
+        raise typer.Exit(1) from None
+
+
+def _show_error(kind: str, message: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show_json({"error": {"type": kind, "message": message, "facts": dict(facts)}})
+        return
+    err.print(f"[bold red]{kind}[/]", end=" ")
+    err.print(message, markup=False)
+    for line in facts.get("logs", []):
+        err.print(f"  | {line}", markup=False, style="dim")

@@ -1,0 +1,22 @@
+"""The Docker Engine, as the tasks see it: typed in, typed out, and every failure one of the contract's errors.
+
+Nothing outside this package imports `docker`.
+"""
+
+from worker.engine.client import Engine, close_engine, engine
+from worker.engine.container import Container, ContainerRef, ContainerSpec, Listed
+from worker.engine.image import Image, Login, Pulled, PullProgress
+
+__all__ = [
+    "Container",
+    "ContainerRef",
+    "ContainerSpec",
+    "Engine",
+    "Image",
+    "Listed",
+    "Login",
+    "PullProgress",
+    "Pulled",
+    "close_engine",
+    "engine",
+]

@@ -1,0 +1,96 @@
+"""One connection pool to one engine, shared by all threads of a process (R1, R17)."""
+
+import os
+import threading
+from types import TracebackType
+from typing import Self
+
+import docker
+from docker.utils import kwargs_from_env
+
+from worker.engine.container import Containers
+from worker.engine.errors import engine_errors
+from worker.engine.image import Images
+from worker.engine.network import Networks
+from worker.labels import Labels
+from worker.settings import settings
+
+
+class Engine:
+    """A Docker Engine: its images, containers and networks.
+
+    `host` is as `DOCKER_HOST` has it; None takes that variable, or the standard socket.
+    `timeout` bounds each call, in seconds. `connections` is how many are kept open.
+    The API version is the newest that the engine speaks (`GET /version`): a fixed one is sooner or later
+    too old for the engine or too new.
+    """
+
+    def __init__(self, *, labels: Labels, host: str | None = None, timeout: float = 60, connections: int = 8) -> None:
+        environment = {**os.environ, **({"DOCKER_HOST": host} if host else {})}
+        with engine_errors("connect"):
+            self._api = docker.APIClient(
+                **kwargs_from_env(environment=environment),
+                version="auto",
+                timeout=int(timeout),
+                max_pool_size=connections,
+            )
+        self.images = Images(self._api)
+        self.networks = Networks(self._api, labels)
+        self.containers = Containers(self._api, labels)
+
+    def version(self) -> str:
+        """The engine's version, as in `20.10.24`."""
+        with engine_errors("connect"):
+            return str(self._api.version()["Version"])
+
+    def close(self) -> None:
+        self._api.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Shared:
+    """The engine of this process; threads that ask at once must not each open one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+
+    def get(self) -> Engine:
+        with self._lock:
+            if self._engine is None:
+                values = settings()
+                self._engine = Engine(
+                    labels=Labels(values.label_prefix, values.namespace),
+                    timeout=values.engine_timeout,
+                    connections=values.concurrency,
+                )
+            return self._engine
+
+    def close(self) -> None:
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+
+
+_shared = _Shared()
+
+
+def engine() -> Engine:
+    """The engine of this process' settings, connected to at first use.
+
+    Raises EngineUnavailable; the next call tries again.
+    """
+    return _shared.get()
+
+
+def close_engine() -> None:
+    """Close the connections of `engine()`, if it was ever used."""
+    _shared.close()

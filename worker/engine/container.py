@@ -1,0 +1,311 @@
+"""Containers: creating, starting, stopping, removing, listing, reading (R4-R7)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import docker
+from docker.types import LogConfig, NetworkingConfig
+
+from worker.engine.errors import engine_errors
+from worker.errors import ContainerNotFound, NotManaged, SpecInvalid
+from worker.labels import Labels
+
+SHORTEST_ID = 12
+
+
+class Named(Protocol):
+    """A container to act on: by its id, as names can move; called by its name, as people do."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class ContainerRef:
+    """A container known from a record."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerSpec:
+    """All that the engine is told when it creates a container."""
+
+    name: str
+    image_id: str
+    network: str
+    aliases: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ports: Mapping[str, int | None] = field(default_factory=dict)
+    """`8080/tcp` to a host port; None has the engine pick a free one (R13)."""
+    command: Sequence[str] | None = None
+    user: str | None = None
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """A named volume to a path in the container."""
+    memory: int | None = None
+    """Bytes."""
+    cpus: float | None = None
+    pids: int | None = None
+    read_only: bool = False
+    restart: str = "no"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A container as the engine shows it when asked for this one (`GET /containers/{id}/json`)."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    labels: Mapping[str, str]
+    state: str
+    """`created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead` (`State.Status`)."""
+    health: str | None
+    """`starting`, `healthy`, `unhealthy`; None without HEALTHCHECK (`State.Health.Status`)."""
+    health_log: Sequence[str]
+    exit_code: int
+    oom_killed: bool
+    restart_count: int
+    created: str
+    started_at: str
+    ports: Mapping[str, int]
+    """`8080/tcp` to the host port as bound on IPv4: on 20.10, IPv6's can be another one."""
+    addresses: Mapping[str, str]
+    """Network name to IPv4 address; empty while the container doesn't run."""
+    aliases: Mapping[str, Sequence[str]]
+    """Network name to aliases."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A container as a list shows it (`GET /containers/json`)."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    labels: Mapping[str, str]
+    state: str
+    status: str
+    created: int
+    """Seconds since 1970."""
+    ports: Mapping[str, int]
+
+
+class Containers:
+    """The containers of one engine; the ones of other installations, or of nobody, are refused."""
+
+    def __init__(self, api: docker.APIClient, labels: Labels) -> None:
+        self._api = api
+        self.labels = labels
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Create a container on `spec.network` and on no other, and return its id.
+
+        Not idempotent: the engine answers a second run with NameConflict. Aliases are given here, because a
+        later connect to the same network applies them on 20.10 and silently doesn't on 26.1.
+
+        Raises ImageNotFound, NameConflict, NetworkNotFound, SpecInvalid, EngineUnavailable.
+        """
+        with engine_errors("create", container=spec.name, image=spec.image_id):
+            created = self._api.create_container(
+                image=spec.image_id,
+                name=spec.name,
+                command=list(spec.command) if spec.command is not None else None,
+                user=spec.user,
+                environment=dict(spec.environment),
+                labels=dict(spec.labels),
+                ports=[_port_and_protocol(port) for port in spec.ports],
+                host_config=self._host_config(spec),
+                networking_config=self._networking_config(spec),
+            )
+        return str(created["Id"])
+
+    def _host_config(self, spec: ContainerSpec) -> Any:
+        return self._api.create_host_config(
+            network_mode=spec.network,
+            port_bindings={**spec.ports},
+            binds=[f"{volume}:{path}" for volume, path in spec.volumes.items()],
+            mem_limit=spec.memory,
+            nano_cpus=int(spec.cpus * 1e9) if spec.cpus else None,
+            pids_limit=spec.pids,
+            read_only=spec.read_only,
+            restart_policy=_restart_policy(spec.restart),
+            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
+        )
+
+    def _networking_config(self, spec: ContainerSpec) -> NetworkingConfig:
+        endpoint = self._api.create_endpoint_config(aliases=list(spec.aliases) or None)
+        # The stubs ask for an endpoint; the SDK and the Engine API, for endpoints by network.
+        return NetworkingConfig({spec.network: endpoint})  # type: ignore[arg-type]
+
+    def inspect(self, container: str) -> Container:
+        """Read any container.
+
+        Raises ContainerNotFound, EngineUnavailable.
+        """
+        with engine_errors("look", container=container):
+            return _container(self._api.inspect_container(container))
+
+    def managed(self, container: str) -> Container:
+        """Read a managed container by its id, 12 characters at least, or by its exact name.
+
+        Raises ContainerNotFound, NotManaged, EngineUnavailable.
+        """
+        found = self.inspect(container)
+        by_id = len(container) >= SHORTEST_ID and found.id.startswith(container)
+        if not by_id and found.name != container.removeprefix("/"):
+            raise ContainerNotFound(
+                f"Looking at container {container} failed: that is neither a whole name nor {SHORTEST_ID} "
+                "characters of an id; give one of them.",
+                {"step": "look", "container": container},
+            )
+        if not self.labels.are_ours(found.labels):
+            raise NotManaged(
+                f"Container {container} isn't managed by docker-watcher in namespace {self.labels.namespace}: "
+                "it is left alone.",
+                {"step": "look", "container": container},
+            )
+        return found
+
+    def labelled(self, labels: Mapping[str, str], *, every_state: bool = True) -> list[Listed]:
+        """List the containers with all of these labels, newest first."""
+        filters = {"label": [f"{name}={value}" if value else name for name, value in labels.items()]}
+        # The low-level list is one call; the high-level one inspects each and fails if one vanishes meanwhile.
+        with engine_errors("list"):
+            found = self._api.containers(all=every_state, filters=filters)
+        return sorted((_listed(data) for data in found), key=lambda each: (-each.created, each.id))
+
+    def find_named(self, name: str) -> Listed | None:
+        """The container, of whomever, that has exactly this name."""
+        with engine_errors("list"):
+            found = self._api.containers(all=True, filters={"name": f"^/{name}$"})
+        return next((_listed(data) for data in found if f"/{name}" in data["Names"]), None)
+
+    def start(self, container: Named) -> Container:
+        """Start a container and read it; one that runs already stays as it is (304).
+
+        Raises StartFailed, PortInUse, NetworkNotFound, ContainerNotFound, EngineUnavailable.
+        """
+        with engine_errors("start", container=container.name):
+            self._api.start(container.id)
+        return self.inspect(container.id)
+
+    def stop(self, container: Named, timeout: int) -> Container:
+        """Stop a container, by force after `timeout` seconds, and read it; a stopped one stays as it is (304).
+
+        Raises ContainerNotFound, EngineUnavailable.
+        """
+        with engine_errors("stop", container=container.name):
+            self._api.stop(container.id, timeout=timeout)
+        return self.inspect(container.id)
+
+    def restart(self, container: Named, timeout: int) -> Container:
+        """Stop a container as `stop` does, start it, and read it: its random ports may be others now.
+
+        Raises StartFailed, PortInUse, ContainerNotFound, EngineUnavailable.
+        """
+        with engine_errors("restart", container=container.name):
+            self._api.restart(container.id, timeout=timeout)
+        return self.inspect(container.id)
+
+    def remove(self, container: Named, *, force: bool) -> bool:
+        """Remove a container and its anonymous volumes; False if it was gone, or on its way, already.
+
+        Raises SpecInvalid for a running one without `force`, EngineUnavailable.
+        """
+        try:
+            with engine_errors("remove", container=container.name):
+                self._api.remove_container(container.id, v=True, force=force)
+        except ContainerNotFound:
+            return False
+        except SpecInvalid as error:
+            if "already in progress" in error.message:
+                return False
+            raise
+        return True
+
+    def rename(self, container: Named, name: str) -> None:
+        """Give a container another name, in the DNS of its networks too.
+
+        Raises NameConflict, ContainerNotFound, EngineUnavailable.
+        """
+        with engine_errors("rename", container=container.name):
+            self._api.rename(container.id, name)
+
+    def logs(self, container: Named, tail: int) -> list[str]:
+        """The last lines that a container wrote to standard output and error, oldest first.
+
+        Raises ContainerNotFound, EngineUnavailable.
+        """
+        with engine_errors("logs", container=container.name):
+            text = self._api.logs(container.id, stdout=True, stderr=True, tail=tail)
+        return text.decode(errors="replace").splitlines()
+
+
+def _port_and_protocol(port: str) -> tuple[str, str]:
+    number, _, protocol = port.partition("/")
+    return number, protocol or "tcp"
+
+
+def _restart_policy(text: str) -> dict[str, str | int]:
+    name, _, count = text.partition(":")
+    return {"Name": name, "MaximumRetryCount": int(count or 0)}
+
+
+def _container(data: Mapping[str, Any]) -> Container:
+    state, config, settings = data["State"], data["Config"], data["NetworkSettings"]
+    health = state.get("Health") or {}
+    networks = settings.get("Networks") or {}
+    return Container(
+        id=data["Id"],
+        name=data["Name"].removeprefix("/"),
+        image=config["Image"],
+        image_id=data["Image"],
+        labels=config.get("Labels") or {},
+        state=state["Status"],
+        health=health.get("Status") if health.get("Status") != "none" else None,
+        health_log=[str(check.get("Output", "")).strip() for check in health.get("Log") or []],
+        exit_code=state["ExitCode"],
+        oom_killed=state["OOMKilled"],
+        restart_count=data["RestartCount"],
+        created=data["Created"],
+        started_at=state["StartedAt"],
+        ports=_bound_ports(settings.get("Ports") or {}),
+        addresses={name: end["IPAddress"] for name, end in networks.items() if end.get("IPAddress")},
+        aliases={name: tuple(end.get("Aliases") or ()) for name, end in networks.items()},
+    )
+
+
+def _bound_ports(ports: Mapping[str, Sequence[Mapping[str, str]] | None]) -> dict[str, int]:
+    return {
+        port: int(binding["HostPort"])
+        for port, bindings in ports.items()
+        for binding in bindings or ()
+        if ":" not in binding["HostIp"]
+    }
+
+
+def _listed(data: Mapping[str, Any]) -> Listed:
+    return Listed(
+        id=data["Id"],
+        name=data["Names"][0].removeprefix("/") if data.get("Names") else "",
+        image=data["Image"],
+        image_id=data["ImageID"],
+        labels=data.get("Labels") or {},
+        state=data["State"],
+        status=data["Status"],
+        created=data["Created"],
+        ports={
+            f"{port['PrivatePort']}/{port['Type']}": port["PublicPort"]
+            for port in data.get("Ports") or ()
+            if port.get("PublicPort") and ":" not in port.get("IP", "")
+        },
+    )

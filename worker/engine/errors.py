@@ -1,0 +1,213 @@
+"""Every answer of the engine, or of a registry through it, as one of the contract's errors.
+
+Read by HTTP status and step first, and by the engine's text only where nothing else tells: texts differ between
+engines (20.10 and 26.1 are tested) and rot. The first rule that fits counts.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import docker.errors
+import requests
+import urllib3.exceptions
+
+from worker.errors import (
+    ContainerNotFound,
+    DeploymentError,
+    DiskFull,
+    EngineUnavailable,
+    ImageNotFound,
+    NameConflict,
+    NetworkNotFound,
+    PortInUse,
+    PullDenied,
+    RegistryUnavailable,
+    SpecInvalid,
+    StartFailed,
+)
+
+_LONGEST_TEXT = 300
+_GERUNDS = {
+    "connect": "Connecting to the engine",
+    "pull": "Pulling image {image}",
+    "inspect": "Inspecting image {image}",
+    "create": "Creating container {container} of image {image}",
+    "start": "Starting container {container}",
+    "stop": "Stopping container {container}",
+    "restart": "Restarting container {container}",
+    "remove": "Removing container {container}",
+    "rename": "Renaming container {container}",
+    "look": "Looking at container {container}",
+    "logs": "Reading the logs of container {container}",
+    "list": "Listing containers",
+    "attach": "Connecting container {container} to network {network}",
+    "detach": "Disconnecting container {container} from network {network}",
+    "network": "Looking for network {network}",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an engine call is about: the step, and the names that its error must give (R15)."""
+
+    step: str
+    image: str | None = None
+    container: str | None = None
+    network: str | None = None
+
+    def facts(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        return _GERUNDS[self.step].format_map({name: value or "?" for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class _Rule:
+    error: type[DeploymentError]
+    advice: str
+    steps: frozenset[str] | None = None
+    statuses: range | None = None
+    text: re.Pattern[str] | None = None
+
+    def fits(self, step: str, status: int, text: str) -> bool:
+        return (
+            (self.steps is None or step in self.steps)
+            and (self.statuses is None or status in self.statuses)
+            and (self.text is None or bool(self.text.search(text)))
+        )
+
+
+def _rule(
+    error: type[DeploymentError],
+    advice: str,
+    steps: str = "",
+    status: int | range | None = None,
+    text: str = "",
+) -> _Rule:
+    return _Rule(
+        error,
+        advice,
+        frozenset(steps.split()) or None,
+        range(status, status + 1) if isinstance(status, int) else status,
+        re.compile(text, re.IGNORECASE) if text else None,
+    )
+
+
+_ANY_5XX = range(500, 600)
+_RULES = (
+    _rule(DiskFull, "free disk space on the engine's host", text=r"no space left on device"),
+    # A pull's status tells little: 500 for most, or 200 with the error in the stream (status 0 here).
+    _rule(
+        RegistryUnavailable,
+        "the registry limits how often it may be asked; try again later",
+        "pull",
+        text=r"toomanyrequests|too many requests|\b429\b",
+    ),
+    _rule(
+        PullDenied,
+        "check that the image exists and that the credential may pull it",
+        "pull",
+        text=r"unauthorized|no basic auth|authentication required|denied|forbidden|\b40[13]\b",
+    ),
+    _rule(
+        ImageNotFound,
+        "this image isn't made for the platform of the engine's host",
+        "pull",
+        text=r"no matching manifest",
+    ),
+    _rule(
+        ImageNotFound,
+        "check the image's name and tag",
+        "pull",
+        text=r"manifest unknown|name unknown|unknown blob|not found",
+    ),
+    _rule(SpecInvalid, "check the image's name", "pull", 400),
+    _rule(RegistryUnavailable, "check that the registry is up and can be reached from the engine's host", "pull"),
+    _rule(ImageNotFound, "pull it first", "inspect", 404),
+    _rule(ImageNotFound, "pull it first", "create", 404, r"image"),
+    _rule(NameConflict, "remove or rename the container that has the name", "create rename", 409),
+    _rule(
+        PortInUse,
+        "free the host port or ask for another one",
+        "start restart attach",
+        text=r"port is already allocated|address already in use|failed to bind (host )?port",
+    ),
+    _rule(
+        NetworkNotFound,
+        "check the network's name, or make it",
+        "create start restart attach detach",
+        404,
+        r"network",
+    ),
+    _rule(NetworkNotFound, "check the network's name, or make it", "network", 404),
+    _rule(
+        StartFailed,
+        "check the image's command, user and mounts",
+        "start restart",
+        text=r"oci runtime|runc|executable file not found|exec format error|unable to find user|"
+        r"failed to create (shim )?task|error while creating mount",
+    ),
+    _rule(
+        ContainerNotFound,
+        "check the container's id or name",
+        "start stop restart remove rename look logs attach detach",
+        404,
+    ),
+    _rule(EngineUnavailable, "look into the engine's own log", status=_ANY_5XX),
+    # What is left is the engine's word that the request itself is wrong: a retry brings the same.
+    _rule(SpecInvalid, "correct the arguments"),
+)
+
+_NO_ANSWER = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    docker.errors.DockerException,
+)
+
+
+@contextmanager
+def engine_errors(
+    step: str, *, image: str | None = None, container: str | None = None, network: str | None = None
+) -> Iterator[None]:
+    """Run an engine call; whatever it raises comes out as one of the contract's errors."""
+    subject = Subject(step, image, container, network)
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise refused(subject, error.status_code or 0, str(error.explanation or error)) from error
+    except _NO_ANSWER as error:
+        raise _unanswered(subject, error) from error
+
+
+def refused(subject: Subject, status: int, text: str) -> DeploymentError:
+    """The error for an answer that isn't a success; status 0 stands for an error line in a pull's stream."""
+    rule = next(rule for rule in _RULES if rule.fits(subject.step, status, text))
+    return rule.error(f"{subject} failed: {_short(text)}; {rule.advice}.", subject.facts())
+
+
+def _unanswered(subject: Subject, error: Exception) -> DeploymentError:
+    timed_out = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError) or "Read timed out" in str(error)
+    if timed_out and subject.step == "pull":
+        return stalled(subject)
+    what = "the engine doesn't answer in time" if timed_out else "the engine can't be reached or broke off"
+    return EngineUnavailable(
+        f"{subject} failed: {what} ({_short(str(error))}); check that it runs and that DOCKER_HOST is right.",
+        subject.facts(),
+    )
+
+
+def stalled(subject: Subject) -> RegistryUnavailable:
+    """The error for a pull that makes no progress."""
+    return RegistryUnavailable(
+        f"{subject} failed: no progress within the stall timeout; check that the registry is up, "
+        "or raise DW_PULL_STALL_TIMEOUT.",
+        subject.facts(),
+    )
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split()).rstrip(".")
+    return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…"

@@ -1,0 +1,195 @@
+"""Images: pulling with progress and a stall limit, and inspecting (R2, R3)."""
+
+import json
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import docker
+import requests
+from docker.auth import encode_header
+
+from worker.engine.errors import Subject, engine_errors, refused, stalled
+from worker.errors import EngineUnavailable, ImageNotFound
+from worker.reference import ImageReference
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image says of itself."""
+
+    id: str
+    digest: str | None
+    """`sha256:…` as the registry has it; None for an image that no registry has (`RepoDigests`)."""
+    size: int
+    """Bytes, as the engine counts them (`Size`)."""
+    ports: tuple[str, ...]
+    """EXPOSEd, as in `8080/tcp`."""
+    healthcheck: Mapping[str, object] | None
+    """`Config.Healthcheck`; None where the image has none, or switches it off."""
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Login:
+    """User and password for one pull; the user's own `docker login` is never used."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass
+class PullProgress:
+    """Bytes of all layers known so far; `total` grows while the engine learns of layers."""
+
+    current: int = 0
+    total: int = 0
+    _layers: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Read a line of the engine's stream."""
+        layer, status, detail = str(line.get("id")), line.get("status"), line.get("progressDetail") or {}
+        if status == "Downloading" and detail.get("total"):
+            self._layers[layer] = (int(detail["current"]), int(detail["total"]))
+        elif status in {"Download complete", "Pull complete"} and layer in self._layers:
+            total = self._layers[layer][1]
+            self._layers[layer] = (total, total)
+        self.current = sum(current for current, _ in self._layers.values())
+        self.total = sum(total for _, total in self._layers.values())
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull brought."""
+
+    image: Image
+    downloaded: bool
+
+
+class Images:
+    """The images of one engine."""
+
+    def __init__(self, api: docker.APIClient) -> None:
+        self._api = api
+
+    def pull(
+        self,
+        reference: ImageReference,
+        *,
+        login: Login | None = None,
+        stall_timeout: float = 120,
+        on_progress: Callable[[PullProgress], None] | None = None,
+    ) -> Pulled:
+        """Pull an image and read the stream to its end, where the engine hides the errors of an answer 200.
+
+        `stall_timeout` is how many seconds may pass without progress. The image that comes back is the one of
+        the digest that was pulled, wherever the tag points by now. A second run finds the layers present.
+        `on_progress` may raise to break the pull off: that closes the stream, and so cancels it at the engine.
+
+        Raises ImageNotFound, PullDenied, RegistryUnavailable, DiskFull, EngineUnavailable.
+        """
+        subject = Subject("pull", image=str(reference))
+        digest, downloaded, progress = reference.digest, False, PullProgress()
+        with closing(self._pull_stream(subject, reference, login, stall_timeout)) as stream:
+            for line in stream:
+                progress.take(line)
+                if on_progress:
+                    on_progress(progress)
+                status = str(line.get("status", ""))
+                if status.startswith("Digest: "):
+                    digest = status.removeprefix("Digest: ")
+                downloaded = downloaded or status.startswith("Status: Downloaded")
+        if digest is None:
+            raise EngineUnavailable(
+                f"{subject} failed: the engine's answer ended too soon; try again.", subject.facts()
+            )
+        image = self.inspect(reference.pinned(digest))
+        return Pulled(replace(image, digest=digest), downloaded)
+
+    def inspect(self, image: str) -> Image:
+        """Read an image by reference or id.
+
+        Raises ImageNotFound, EngineUnavailable.
+        """
+        with engine_errors("inspect", image=image):
+            return _image(self._api.inspect_image(image), image)  # type: ignore[no-untyped-call]  # so are its stubs
+
+    def find(self, image: str) -> Image | None:
+        """As `inspect`, or None where the engine doesn't have the image."""
+        try:
+            return self.inspect(image)
+        except ImageNotFound:
+            return None
+
+    def _pull_stream(
+        self, subject: Subject, reference: ImageReference, login: Login | None, stall_timeout: float
+    ) -> Generator[Mapping[str, Any], None, None]:
+        # The SDK's own pull() has no timeout at all (it passes None): an engine that says nothing would hold
+        # the thread for ever. And it reads ~/.docker/config.json unless it is given a header.
+        auth = {"username": login.username, "password": login.password} if login else {}
+        with (
+            engine_errors("pull", image=subject.image),
+            self._api.post(
+                f"{self._api.base_url}/v{self._api.api_version}/images/create",
+                params={"fromImage": reference.name, "tag": reference.version},
+                headers={"X-Registry-Auth": encode_header(auth)},
+                stream=True,
+                timeout=stall_timeout,
+            ) as response,
+        ):
+            if not response.ok:
+                raise refused(subject, response.status_code, _explanation(response))
+            last_progress = time.monotonic()
+            for line in response.iter_lines():
+                message = _decoded(subject, line)
+                if "error" in message:
+                    raise refused(subject, 0, str(message["error"]))
+                if _is_progress(message):
+                    last_progress = time.monotonic()
+                elif time.monotonic() - last_progress > stall_timeout:
+                    raise stalled(subject)
+                yield message
+
+
+def _is_progress(line: Mapping[str, Any]) -> bool:
+    # The engine's own retries say `Retrying in 5 seconds`; a layer that waits for a download slot, `Waiting`.
+    return not str(line.get("status", "")).startswith(("Retrying in", "Waiting"))
+
+
+def _decoded(subject: Subject, line: bytes) -> Mapping[str, Any]:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        raise EngineUnavailable(f"{subject} failed: the engine's answer is not JSON; try again.", subject.facts())
+    return message
+
+
+def _explanation(response: requests.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text or str(response.reason)
+
+
+def _image(data: Mapping[str, Any], asked_for: str) -> Image:
+    config = data.get("Config") or {}
+    healthcheck = config.get("Healthcheck") or {}
+    return Image(
+        id=data["Id"],
+        digest=_digest(data.get("RepoDigests") or [], asked_for),
+        size=data["Size"],
+        ports=tuple(sorted(config.get("ExposedPorts") or {})),
+        healthcheck=healthcheck if healthcheck.get("Test", ["NONE"])[:1] != ["NONE"] else None,
+        labels=config.get("Labels") or {},
+    )
+
+
+def _digest(repo_digests: Sequence[str], asked_for: str) -> str | None:
+    # One image can come from several repositories, each with a manifest, and so a digest, of its own.
+    known = [ImageReference.parse(each) for each in repo_digests]
+    same = [each for each in known if asked_for.startswith(each.name)]
+    return next((each.digest for each in same or known), None)

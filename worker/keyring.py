@@ -1,0 +1,76 @@
+"""Sealing secrets, so that they are readable only in a worker that has the keys, and only for their own use."""
+
+import json
+from collections.abc import Iterable
+from functools import cache
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import SecretStr
+
+from worker.errors import CredentialMissing
+from worker.settings import Settings, SettingsInvalid, settings
+
+
+class Keyring:
+    """Fernet keys: the first seals, all open."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._fernets = tuple(Fernet(key) for key in keys)
+
+    def seal(self, secret: str, purpose: str) -> str:
+        """Encrypt a secret for one purpose: opened for another, it is refused.
+
+        Raises CredentialMissing where there is no key.
+        """
+        return self._cipher().encrypt(json.dumps([purpose, secret]).encode()).decode()
+
+    def open(self, sealed: str, purpose: str) -> str:
+        """Decrypt what was sealed for this purpose.
+
+        Raises CredentialMissing where no key opens it, or it was sealed for something else.
+        """
+        try:
+            sealed_for, secret = json.loads(self._cipher().decrypt(sealed.encode()))
+        except InvalidToken:
+            raise CredentialMissing(
+                f"The secret of {purpose} can't be opened with the keys of this worker: give DW_KEYS the key "
+                "that it was sealed with, or seal it anew."
+            ) from None
+        if sealed_for != purpose:
+            raise CredentialMissing(f"The secret given for {purpose} was sealed for something else: seal it anew.")
+        return str(secret)
+
+    def _cipher(self) -> MultiFernet:
+        if not self._fernets:
+            raise CredentialMissing(
+                "There is no key to seal or open secrets with: set DW_KEYS or DW_KEYS_FILE to a Fernet key."
+            )
+        return MultiFernet(self._fernets)
+
+
+@cache
+def keyring() -> Keyring:
+    """The keys of this process' settings.
+
+    Raises SettingsInvalid.
+    """
+    try:
+        return Keyring(key.get_secret_value() for key in _configured(settings()))
+    except ValueError:
+        raise SettingsInvalid(
+            "Wrong settings: DW_KEYS: each key must be 32 bytes in url-safe base64, as Fernet.generate_key() makes."
+        ) from None
+
+
+def _configured(values: Settings) -> tuple[SecretStr, ...]:
+    if values.keys_file is None:
+        return values.keys
+    try:
+        if values.keys_file.stat().st_mode & 0o077:
+            raise SettingsInvalid(
+                f"Wrong settings: DW_KEYS_FILE: {values.keys_file} is readable by others: chmod 600 it."
+            )
+        lines = values.keys_file.read_text().split()
+    except OSError as error:
+        raise SettingsInvalid(f"Wrong settings: DW_KEYS_FILE: {error.strerror}: {values.keys_file}.") from None
+    return (*values.keys, *(SecretStr(line) for line in lines))

@@ -1,0 +1,57 @@
+"""The labels that make a container managed (R10), and the names of containers (R11)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from worker.reference import ImageReference
+
+
+class Label(StrEnum):
+    """What follows the prefix in a label's name."""
+
+    NAMESPACE = "namespace"
+    PROJECT = "project"
+    STAGE = "stage"
+    INSTANCE = "instance-id"
+    DEPLOYMENT = "deployment-id"
+    IMAGE = "image"
+    DIGEST = "digest"
+    FINGERPRINT = "fingerprint"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of one installation: `docker-watcher.project` and its like, in one namespace."""
+
+    prefix: str
+    namespace: str
+
+    def key(self, label: Label) -> str:
+        return f"{self.prefix}.{label}"
+
+    def select(self, **values: str | None) -> dict[str, str]:
+        """The labels of this namespace's containers with these values; `project="shop"`; None is no condition."""
+        wanted = {Label[name.upper()]: value for name, value in values.items() if value is not None}
+        return {self.key(label): value for label, value in {Label.NAMESPACE: self.namespace, **wanted}.items()}
+
+    def get(self, labels: Mapping[str, str], label: Label) -> str:
+        return labels.get(self.key(label), "")
+
+    def are_ours(self, labels: Mapping[str, str]) -> bool:
+        """Whether a container with these labels is managed in this namespace."""
+        return (
+            labels.get(self.key(Label.NAMESPACE)) == self.namespace
+            and bool(self.get(labels, Label.PROJECT))
+            and bool(self.get(labels, Label.STAGE))
+        )
+
+    def are_reserved(self, name: str) -> bool:
+        """Whether no caller may set this label."""
+        return name == self.prefix or name.startswith(f"{self.prefix}.")
+
+
+def container_name(prefix: str, project: str, stage: str, image: ImageReference) -> str:
+    """`dw-shop-staging-1.4.2`: deterministic, but it identifies nothing, since `a-b` + `c` is `a` + `b-c`."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", f"{prefix}-{project}-{stage}-{image.label}")

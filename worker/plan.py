@@ -1,0 +1,144 @@
+"""The decisions of a deployment, as plain functions of what is asked for and what is there."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from worker.engine import Container, ContainerSpec, Listed
+from worker.errors import NameConflict
+from worker.labels import Label, Labels
+from worker.reference import ImageReference
+from worker.spec import DeploymentSpec
+
+_NOT_IN_CONTAINER = {
+    "image",
+    "credential",
+    "policy",
+    "host",
+    "strategy",
+    "keep",
+    "timeout",
+    "health",
+    "force",
+    "secret_env",
+}
+
+
+def secret_purpose(spec: DeploymentSpec, variable: str) -> str:
+    """What a secret variable's value is sealed for: it opens for no other stage and under no other name."""
+    return seal_purpose(spec.project, spec.stage, variable)
+
+
+def seal_purpose(project: str, stage: str, variable: str) -> str:
+    return f"variable {variable} of {project}/{stage}"
+
+
+def fingerprint(spec: DeploymentSpec, image_id: str, network: str) -> str:
+    """The same for the same image and arguments, as far as they reach the container.
+
+    Secrets count as they are sealed: nothing about their values can be learnt from it.
+    """
+    asked = spec.model_dump(mode="json", exclude=_NOT_IN_CONTAINER)
+    text = json.dumps([image_id, network, asked, spec.secret_env], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def labels_for(
+    labels: Labels, spec: DeploymentSpec, deployment_id: str, digest: str | None, mark: str
+) -> dict[str, str]:
+    """The labels of a new container: the caller's, and those that make it managed (R10)."""
+    ours = labels.select(
+        project=spec.project,
+        stage=spec.stage,
+        instance=spec.instance_id or deployment_id,
+        deployment=deployment_id,
+        image=str(ImageReference.parse(spec.image)),
+        digest=digest or "",
+        fingerprint=mark,
+    )
+    return {**spec.labels, **ours}
+
+
+def published_ports(spec: DeploymentSpec, exposed: Sequence[str]) -> dict[str, int | None]:
+    """Every EXPOSEd port and every one asked for; None is a host port that the engine picks (R13)."""
+    return {**dict.fromkeys(exposed), **spec.ports}
+
+
+def choose_name(wanted: str, labels: Labels, spec: DeploymentSpec, deployment_id: str, holder: Listed | None) -> str:
+    """The deterministic name, or one for the time being where an older instance of the stage holds that.
+
+    Raises NameConflict where anybody else holds it.
+    """
+    if holder is None:
+        return wanted
+    if labels.are_ours(holder.labels) and _is_of_stage(labels, spec, holder.labels):
+        return temporary_name(wanted, deployment_id)
+    owner = "another stage" if labels.are_ours(holder.labels) else "something else than docker-watcher"
+    raise NameConflict(
+        f"Creating container {wanted} of image {spec.image} failed: {owner} has a container of that name, which is "
+        "left alone; remove or rename it.",
+        {"step": "create", "container": wanted, "image": spec.image},
+    )
+
+
+def temporary_name(wanted: str, deployment_id: str) -> str:
+    return f"{wanted}-{deployment_id[:8]}"
+
+
+def live_twin(labels: Labels, instances: Sequence[Listed], mark: str) -> Listed | None:
+    """The running instance that was made of the same image with the same arguments, if there is one."""
+    return next(
+        (each for each in instances if each.state == "running" and labels.get(each.labels, Label.FINGERPRINT) == mark),
+        None,
+    )
+
+
+def surplus(older: Sequence[Listed], keep: int) -> list[Listed]:
+    """The older instances, newest first, that go, oldest first; `keep` counts the live one."""
+    return list(older[keep - 1 :])[::-1]
+
+
+def verdict(container: Container, *, stable: float, running_for: float) -> str | None:
+    """`healthy` or `running` once a container is proven, `failed` or `unhealthy` if it never will be; else None."""
+    if container.state != "running" or container.restart_count:
+        return "failed"
+    if container.health == "starting":
+        return None
+    if container.health is not None:
+        return container.health
+    return "running" if running_for >= stable else None
+
+
+def container_spec(
+    spec: DeploymentSpec,
+    *,
+    name: str,
+    image_id: str,
+    exposed: Sequence[str],
+    network: str,
+    aliases: Sequence[str],
+    labels: Mapping[str, str],
+    secrets: Mapping[str, str],
+) -> ContainerSpec:
+    """All that the engine is told."""
+    return ContainerSpec(
+        name=name,
+        image_id=image_id,
+        network=network,
+        aliases=aliases,
+        labels=labels,
+        environment={**spec.env, **secrets},
+        ports=published_ports(spec, exposed),
+        command=spec.command,
+        user=spec.user,
+        volumes=spec.volumes,
+        memory=spec.memory,
+        cpus=spec.cpus,
+        pids=spec.pids,
+        read_only=spec.read_only,
+        restart=spec.restart,
+    )
+
+
+def _is_of_stage(labels: Labels, spec: DeploymentSpec, found: Mapping[str, str]) -> bool:
+    return (labels.get(found, Label.PROJECT), labels.get(found, Label.STAGE)) == (spec.project, spec.stage)

@@ -1,0 +1,124 @@
+"""A deployment's record: the one truth on what a deployment is doing. Celery's messages only drive it.
+
+    accept ─▶ pull ─▶ inspect ─▶ create ─▶ connect ─▶ start ─▶ prove ─▶ promote ─▶ retire ─▶ report ─▶ ended
+       │        │         │         │          │          │        │         │                   ▲
+       │        │         │         └──────────┴──────────┴────────┴─────────┴──────▶ undo ──────┤
+       ▼        └─────────┴─────────────────────────────────────────────────────────────────────┤
+    expire (waits for the stage; superseded, or out of time) ────────────────────────────────────┘
+
+A step is *due* at a time. A worker that claims it makes it due again at the end of a lease, and renews that
+while it works; so a dead worker's step is due by itself, and so is a pause before a retry or a health check that
+isn't done: nobody holds it, and no thread waits.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from worker.errors import DeploymentError
+from worker.spec import DeploymentSpec
+
+
+class Step(StrEnum):
+    """What is due next; each but `ENDED` is the Celery task `docker.deploy.<step>`."""
+
+    EXPIRE = "expire"
+    PULL = "pull"
+    INSPECT = "inspect"
+    CREATE = "create"
+    CONNECT = "connect"
+    START = "start"
+    PROVE = "prove"
+    PROMOTE = "promote"
+    RETIRE = "retire"
+    UNDO = "undo"
+    REPORT = "report"
+    ENDED = "ended"
+
+    @property
+    def task(self) -> str:
+        return f"docker.deploy.{self}"
+
+
+FIRST = Step.PULL
+ON_SUCCESS: Mapping[Step, Step] = {
+    Step.PULL: Step.INSPECT,
+    Step.INSPECT: Step.CREATE,
+    Step.CREATE: Step.CONNECT,
+    Step.CONNECT: Step.START,
+    Step.START: Step.PROVE,
+    Step.PROVE: Step.PROMOTE,
+    Step.PROMOTE: Step.RETIRE,
+    Step.RETIRE: Step.REPORT,
+    Step.UNDO: Step.REPORT,
+}
+ON_FAILURE: Mapping[Step, Step] = {
+    # Nothing is made yet, so a dead engine needs no waiting for.
+    Step.EXPIRE: Step.REPORT,
+    Step.PULL: Step.REPORT,
+    Step.INSPECT: Step.REPORT,
+    # A failed call may have worked all the same: from the first one that makes something, all is undone.
+    Step.CREATE: Step.UNDO,
+    Step.CONNECT: Step.UNDO,
+    Step.START: Step.UNDO,
+    Step.PROVE: Step.UNDO,
+    Step.PROMOTE: Step.UNDO,
+}
+"""Steps that aren't here don't fail: they are tried until they succeed."""
+
+
+class Found(BaseModel):
+    """What a deployment's steps found out and made; each step adds to what it was given."""
+
+    model_config = ConfigDict(frozen=True)
+
+    instance_id: str | None = None
+    image_id: str | None = None
+    digest: str | None = None
+    exposed: list[str] = []
+    container_id: str | None = None
+    container_name: str | None = None
+    withheld_aliases: list[str] = []
+    """Aliases that an older instance holds until this one is proven."""
+    ports: dict[str, int] = {}
+    health: str | None = None
+    unchanged: bool = False
+    replaced: list[str] = []
+    seconds: dict[str, float] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """The right to do one step; `fence` grows with each claim, so that an earlier holder's commit is refused."""
+
+    id: str
+    step: Step
+    fence: int
+    attempt: int
+    """How often this step was claimed without a commit that took it further; 1 at first."""
+    spec: DeploymentSpec
+    found: Found
+    error: DeploymentError | None
+    """Why the deployment is being undone or reported as failed."""
+    since: float
+    """When the step began, as all times here in seconds since 1970 by Redis' clock."""
+    now: float
+    deadline: float
+    lost: threading.Event = field(default_factory=threading.Event, repr=False)
+    """Set once the lease is gone: another worker may hold the step."""
+
+    claimed: float = field(default_factory=time.monotonic, repr=False)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the step began, over all its attempts and pauses."""
+        return self.now - self.since + time.monotonic() - self.claimed
+
+    @property
+    def time_left(self) -> float:
+        """Seconds to the deployment's deadline."""
+        return self.deadline - self.now - (time.monotonic() - self.claimed)

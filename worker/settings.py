@@ -1,0 +1,96 @@
+"""Settings: environment variables with prefix `DW_`, or the same names in a file `.env`.
+
+The engine's own variables (`DOCKER_HOST`, `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH`) are read by the Docker SDK.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class SettingsInvalid(ValueError):
+    """A setting is wrong; the message names the variable."""
+
+
+def _redis_url(url: str) -> str:
+    if not url.startswith(("redis://", "rediss://")):
+        raise ValueError("must start with redis:// or rediss://")
+    return url
+
+
+def _comma_separated(text: object) -> object:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
+
+
+CommaSeparated = (NoDecode, BeforeValidator(_comma_separated))
+"""`NoDecode`: pydantic-settings would otherwise read such a variable as JSON."""
+
+
+class Settings(BaseSettings):
+    """All settings of a worker and of `dw`; times are in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DW_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://127.0.0.1:6379/0"
+    """Records and credentials; broker and results too, unless the next two say otherwise."""
+    broker_url: str | None = None
+    result_backend: str | None = None
+
+    host: Name = "local"
+    """This engine's name: what a deployment's `host` means, and the name of its queue."""
+    namespace: Name = "default"
+    """This installation's name: containers of another one are never touched."""
+    network: Name = "staging-net"
+    """The network that all managed containers are on (R12); made where it is missing."""
+    name_prefix: Name = "dw"
+    label_prefix: Name = "docker-watcher"
+
+    keys: Annotated[tuple[SecretStr, ...], *CommaSeparated] = ()
+    """Fernet keys, comma-separated: the first seals, all open."""
+    keys_file: Path | None = None
+    """A file with the same, one key a line, instead of `DW_KEYS`."""
+    allowed_images: Annotated[tuple[str, ...], *CommaSeparated] = ("**",)
+    """Shell patterns over the normalised repository: `*` stops at `/`, `**` doesn't."""
+
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    """Threads of a worker process, and connections that it keeps to the engine."""
+    engine_timeout: Seconds = 60
+    """The longest that one engine call may take to answer, a pull or a stop's own wait aside."""
+    pull_stall_timeout: Seconds = 120
+    """The longest that a pull may go without progress; the engine's `Retrying in …` is none."""
+    deploy_timeout: Seconds = 1800
+    health_timeout: Seconds = 60
+    stable_seconds: Annotated[float, Field(ge=0, le=3600)] = 3
+    """How long a container without HEALTHCHECK must run to count as proven."""
+    stop_timeout: Annotated[int, Field(ge=0, le=3600)] = 10
+    """How long a container may take to stop before the engine kills it."""
+    lease_seconds: Seconds = 15
+    """How long a step stays with a worker that no longer renews it: what a `kill -9` costs."""
+    record_ttl: Annotated[int, Field(gt=0)] = 30 * 86_400
+    """How long the record and the result of an ended deployment stay."""
+
+    log_format: Literal["console", "json"] = "console"
+
+
+@cache
+def settings() -> Settings:
+    """Read the settings, once per process.
+
+    Raises SettingsInvalid.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"DW_{'_'.join(str(part) for part in problem['loc'][:1]).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsInvalid(f"Wrong settings: {problems}.") from None

@@ -1,0 +1,180 @@
+"""What callers may ask for: the base of all arguments, and the arguments of a deployment."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from worker.errors import PolicyDenied, SpecInvalid
+from worker.reference import ImageReference
+from worker.settings import Name, Seconds, settings
+
+
+def _check_image(text: str) -> str:
+    ImageReference.parse(text)
+    return text
+
+
+def _check_printable(text: str) -> str:
+    if any(ord(character) < ord(" ") and character not in "\t\n\r" for character in text):
+        raise ValueError("may hold no control characters")
+    return text
+
+
+Image = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_check_image)]
+Text = Annotated[str, StringConstraints(max_length=32_768), AfterValidator(_check_printable)]
+NetworkName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,126}$")]
+Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
+ContainerReference = Annotated[str, StringConstraints(pattern=r"^/?[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$")]
+LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$")]
+VolumeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
+PathInside = Annotated[str, StringConstraints(pattern=r"^/[^:\x00-\x1f]{0,1023}$")]
+ContainerPort = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}/(tcp|udp|sctp)$")]
+HostPort = Annotated[int, Field(ge=1, le=65_535)]
+RestartPolicy = Annotated[str, StringConstraints(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,4})?)$")]
+User = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$")]
+PullPolicy = Literal["always", "missing"]
+
+_HIGHEST_PORT = 65_535
+
+
+class Arguments(BaseModel):
+    """The base of all arguments: JSON of the right types, and nothing unknown.
+
+    A message holds what somebody sent, so an error never repeats a value.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Health(Arguments):
+    """How a started container is proven."""
+
+    timeout: Seconds | None = None
+    """The longest to wait for `healthy`; `DW_HEALTH_TIMEOUT` unless given."""
+    stable: Annotated[float, Field(ge=0, le=3600)] | None = None
+    """Without HEALTHCHECK, how long it must run; `DW_STABLE_SECONDS` unless given."""
+
+
+class DeploymentSpec(Arguments):
+    """The arguments of `docker.deploy`, and of `docker.create`."""
+
+    project: Name
+    stage: Name
+    image: Image
+    credential: Name | None = None
+    policy: PullPolicy = "always"
+    env: dict[VariableName, Text] = {}
+    secret_env: dict[VariableName, Text] = {}
+    """Values sealed by `dw seal`, opened only when the container is created."""
+    ports: dict[ContainerPort, HostPort | None] = {}
+    network: NetworkName | None = None
+    """One more network beside the shared one; it must exist."""
+    aliases: list[Alias] = []
+    labels: dict[LabelName, Text] = {}
+    command: list[Text] | None = None
+    user: User | None = None
+    volumes: dict[VolumeName, PathInside] = {}
+    memory: Annotated[int, Field(ge=6 * 1024**2)] | None = None
+    """Bytes; the engine refuses less than 6 MiB."""
+    cpus: Annotated[float, Field(gt=0, le=4096)] | None = None
+    pids: Annotated[int, Field(ge=1)] | None = None
+    read_only: bool = False
+    restart: RestartPolicy = "unless-stopped"
+    instance_id: Name | None = None
+    host: Name | None = None
+    strategy: Literal["start-first"] = "start-first"
+    keep: Annotated[int, Field(ge=1, le=100)] = 1
+    timeout: Seconds | None = None
+    health: Health = Health()
+    force: bool = False
+
+    @field_validator("ports")
+    @classmethod
+    def _ports_are_in_range(cls, ports: dict[str, int | None]) -> dict[str, int | None]:
+        for port in ports:
+            if int(port.partition("/")[0]) > _HIGHEST_PORT:
+                raise ValueError(f"a container's port is at most {_HIGHEST_PORT}")
+        return ports
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_not_reserved(cls, labels: dict[str, str]) -> dict[str, str]:
+        prefix = settings().label_prefix
+        for name in labels:
+            if name == prefix or name.startswith(f"{prefix}."):
+                raise ValueError(f"labels that begin with {prefix} are docker-watcher's own")
+        return labels
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_this_one(cls, host: str | None) -> str | None:
+        if host not in {None, settings().host}:
+            raise ValueError(f"this worker serves host {settings().host} only")
+        return host
+
+    @model_validator(mode="after")
+    def _variables_are_given_once(self) -> "DeploymentSpec":
+        for name in sorted(self.env.keys() & self.secret_env.keys()):
+            raise ValueError(f"variable {name} is in env and in secret_env: give it once")
+        return self
+
+
+A = TypeVar("A", bound=Arguments)
+
+
+def parse(model: type[A], task: str, arguments: Mapping[str, object]) -> A:
+    """Check what a message holds.
+
+    Raises SpecInvalid, naming every field that is wrong.
+    """
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        fields = {
+            ".".join(str(part) for part in problem["loc"]) or "arguments": _reason(problem["type"], problem["msg"])
+            for problem in error.errors(include_input=False, include_url=False, include_context=False)
+        }
+    listed = "; ".join(f"{field}: {reason}" for field, reason in fields.items())
+    raise SpecInvalid(f"The arguments of {task} are wrong: {listed}.", {"step": "accept", "fields": fields})
+
+
+def _reason(kind: str, message: str) -> str:
+    reasons = {
+        "extra_forbidden": "there is no such argument",
+        "missing": "is missing",
+        "string_pattern_mismatch": "has characters that don't belong there, or too many of them",
+    }
+    message = message.removeprefix("Value error, ")
+    return reasons.get(kind, message[:1].lower() + message[1:]).rstrip(".")
+
+
+def check_policy(reference: ImageReference) -> None:
+    """Refuse an image that `DW_ALLOWED_IMAGES` doesn't allow.
+
+    Raises PolicyDenied.
+    """
+    if not any(_pattern(each).fullmatch(reference.name) for each in settings().allowed_images):
+        raise PolicyDenied(
+            f"Image {reference} is not allowed on this worker: use one that DW_ALLOWED_IMAGES allows, "
+            f"or add {reference.name} to it.",
+            {"step": "accept", "image": str(reference)},
+        )
+
+
+def _pattern(glob: str) -> re.Pattern[str]:
+    # Not fnmatch: its `*` crosses `/`, and `acme/*` would let `acme/a/b` by.
+    parts = re.split(r"(\*\*|\*|\?)", glob)
+    wildcards = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(wildcards.get(part, re.escape(part)) for part in parts))

@@ -1,0 +1,56 @@
+"""What is kept in Redis: deployments' records, and sealed credentials. Each key's name has its home here."""
+
+from functools import cache
+
+import redis
+from redis.lock import Lock
+
+from worker.settings import settings
+from worker.store.credentials import Credential, Credentials
+from worker.store.deployments import Deployments
+
+__all__ = [
+    "Credential",
+    "Credentials",
+    "Deployments",
+    "connection",
+    "credentials",
+    "deployments",
+    "network_lock",
+]
+
+
+@cache
+def connection() -> redis.Redis:
+    """The Redis of this process' settings; its pool is safe to share between threads."""
+    return redis.Redis.from_url(
+        settings().redis_url,
+        decode_responses=True,
+        socket_timeout=10,
+        socket_connect_timeout=5,
+        health_check_interval=30,
+    )
+
+
+def key_prefix() -> str:
+    """What all keys of this installation begin with."""
+    return f"dw:{settings().namespace}:"
+
+
+@cache
+def deployments() -> Deployments:
+    return Deployments(connection(), key_prefix(), settings())
+
+
+@cache
+def credentials() -> Credentials:
+    return Credentials(connection(), key_prefix())
+
+
+def network_lock(name: str) -> Lock:
+    """Held by the worker of this host that makes a network; let go by itself after a minute.
+
+    Entering raises `redis.exceptions.LockError` where another one has it for half a minute.
+    """
+    key = f"{key_prefix()}lock:network:{settings().host}:{name}"
+    return Lock(connection(), key, timeout=60, blocking_timeout=30)

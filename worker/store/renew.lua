@@ -1,0 +1,10 @@
+-- Lengthens a lease. KEYS: the record, the host's alarms. ARGV: id, fence, seconds of the lease.
+-- Returns 0 if somebody else has claimed the step since.
+if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[2] then
+  return 0
+end
+local clock = redis.call('TIME')
+local due = clock[1] + clock[2] / 1000000 + ARGV[3]
+redis.call('HSET', KEYS[1], 'due', due)
+redis.call('ZADD', KEYS[2], due, ARGV[1])
+return 1
