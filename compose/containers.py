@@ -79,9 +79,7 @@ def wait_until(answers: Callable[[], bool], name: str, seconds: float = 30) -> N
     deadline = time.monotonic() + seconds
     while not answers():
         if time.monotonic() > deadline:
-            raise UnavailableError(
-                f"{name} does not answer after {seconds:.0f} s: is the engine on this machine?"
-            )
+            raise UnavailableError(f"{name} does not answer after {seconds:.0f} s: is the engine on this machine?")
         time.sleep(0.1)
 
 

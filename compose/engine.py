@@ -67,8 +67,7 @@ def given() -> Engine | None:
     wanted = os.environ.get("ENGINE")
     if wanted and not release.matches(engine.version, wanted):
         raise UnavailableError(
-            f"ENGINE={wanted} is asked for, but the engine at {host} is {engine.version}: "
-            "leave one of the two out."
+            f"ENGINE={wanted} is asked for, but the engine at {host} is {engine.version}: leave one of the two out."
         )
     return engine
 

@@ -33,7 +33,7 @@ class JobImageError(Exception):
     """The engine could not build or push a job image; the text is the engine's."""
 
 
-def build_job_image(  # noqa: PLR0913 - each is a line of the Dockerfile
+def build_job_image(
     client: docker.DockerClient | docker.APIClient,
     reference: str,
     *,

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,15 +49,13 @@ def ensure(programs: Iterable[str]) -> None:
     wanted = [PACKAGE_OF[program] for program in missing(programs)]
     if not wanted:
         return
-    print(f"packages  installing {' '.join(wanted)}", flush=True)
+    print(f"packages  installing {' '.join(wanted)}", file=sys.stderr, flush=True)
     with _no_services_started():
         if _apt("install", *wanted).returncode:
             _apt("update")
             done = _apt("install", *wanted)
             if done.returncode:
-                raise UnavailableError(
-                    f"apt-get could not install {' '.join(wanted)}:\n{done.stdout.strip()}"
-                )
+                raise UnavailableError(f"apt-get could not install {' '.join(wanted)}:\n{done.stdout.strip()}")
 
 
 def _apt(action: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -51,8 +51,7 @@ class Daemon:
                 raise UnavailableError(f"{self.name} ended at once; the end of {self.log}:\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"{self.name} does not answer after {seconds:.0f} s; "
-                    f"the end of {self.log}:\n{self.tail()}"
+                    f"{self.name} does not answer after {seconds:.0f} s; the end of {self.log}:\n{self.tail()}"
                 )
             time.sleep(0.05)
 

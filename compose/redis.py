@@ -19,6 +19,8 @@ from compose.process import Daemon
 PROGRAMS = ("redis-server",)
 IMAGE = "redis:7-alpine"
 DURABLE = {"appendonly": "yes", "save": ""}
+#: In its container every connection comes from outside; the port is published on 127.0.0.1 only.
+REACHABLE = {"protected-mode": "no"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def private(state: Path) -> Iterator[Redis]:
 @contextlib.contextmanager
 def contained(client: docker.APIClient, state: Path) -> Iterator[Redis]:
     """A private Redis as a container."""
-    service = containers.Service("redis", IMAGE, 6379, ["redis-server", *_options(DURABLE)])
+    service = containers.Service("redis", IMAGE, 6379, ["redis-server", *_options({**DURABLE, **REACHABLE})])
     with containers.running(client, service, state) as address:
         url = f"redis://{address}/0"
         containers.wait_until(lambda: _answers(url), "redis")

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +43,7 @@ def programs(wanted: str, engines: Path) -> Path | None:
     if not matches(found, wanted):
         shutil.rmtree(folder)
         raise UnavailableError(
-            f"ENGINE={wanted} cannot be had: this Debian release has "
-            f"{_version_of('dockerd')}, the next one {found}."
+            f"ENGINE={wanted} cannot be had: this Debian release has {_version_of('dockerd')}, the next one {found}."
         )
     return folder
 
@@ -71,7 +71,7 @@ def _fetch(folder: Path) -> None:
     following = NEXT.get(release)
     if following is None:
         raise UnavailableError(f"ENGINE: which Debian release follows {release} is not known here.")
-    print(f"packages  fetching {' '.join(PACKAGES)} of {following}", flush=True)
+    print(f"packages  fetching {' '.join(PACKAGES)} of {following}", file=sys.stderr, flush=True)
     work = folder.with_suffix(".new")
     shutil.rmtree(work, ignore_errors=True)
     for part in ("apt/lists/partial", "apt/cache/archives/partial", "debs", "root"):

@@ -12,7 +12,7 @@ Messages are acknowledged late, so each function says in its docstring what a se
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import structlog
@@ -60,13 +60,21 @@ def operation(name: str, **options: Any) -> Callable[[Callable[[A], R]], Callabl
 
         @app.task(name=name, base=Operation, **options)
         def run(*positional: object, **named: object) -> dict[str, Any]:
-            if positional:
-                raise SpecInvalid(
-                    f"The arguments of {name} are wrong: give each by its name.",
-                    {"step": "accept", "fields": {"arguments": "give each by its name"}},
-                )
-            return function(parse(model, name, named)).model_dump(mode="json")
+            return function(checked(model, name, positional, named)).model_dump(mode="json")
 
         return function
 
     return register
+
+
+def checked(model: type[A], task: str, positional: Sequence[object], named: Mapping[str, object]) -> A:
+    """Check what a message holds.
+
+    Raises SpecInvalid.
+    """
+    if positional:
+        raise SpecInvalid(
+            f"The arguments of {task} are wrong: give each by its name.",
+            {"step": "accept", "fields": {"arguments": "give each by its name"}},
+        )
+    return parse(model, task, named)

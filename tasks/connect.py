@@ -19,6 +19,8 @@ class ConnectResult(Result):
     container_id: str
     container_name: str
     addresses: list[str]
+    ports: dict[str, int]
+    """As they are now: an engine may give a running container others when it joins a network."""
 
 
 @operation("docker.connect")
@@ -36,6 +38,7 @@ def connect(arguments: ConnectArguments) -> ConnectResult:
         container_id=container.id,
         container_name=container.name,
         addresses=[address] if address else [],
+        ports=dict(container.ports),
     )
 
 

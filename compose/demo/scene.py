@@ -12,6 +12,7 @@ from typing import Any
 import redis
 from docker.errors import APIError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from compose import engine
@@ -58,6 +59,7 @@ class Scene:
 
     def check(self, what: str, *, passed: bool) -> None:
         """Say an outcome, and keep it for the summary."""
+        what = escape(what)
         self.outcomes.append((what, passed))
         self.console.print(f"  [green]✓[/] {what}" if passed else f"  [red]✗ {what}[/]")
 

@@ -4,14 +4,14 @@ from typing import Any
 
 from celery.exceptions import Ignore
 
-from tasks.base import Operation
+from tasks.base import Operation, checked
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from worker.celery import app
 from worker.driver import send
 from worker.record import FIRST, Step
 from worker.reference import ImageReference
-from worker.spec import DeploymentSpec, check_policy, parse
+from worker.spec import DeploymentSpec, check_policy
 from worker.store import deployments
 
 
@@ -22,13 +22,13 @@ from worker.store import deployments
     # A copy of the message must not set a result that stands back to STARTED.
     track_started=False,
 )
-def deploy(self: Operation, /, *_: object, **arguments: object) -> Any:
+def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     """Accept a deployment; a second run finds it recorded.
 
     The result under this task's id is stored by whoever ends the deployment, so there is none yet.
     """
     deployment_id = str(self.request.id)
-    spec = parse(DeploymentSpec, "docker.deploy", arguments)
+    spec = checked(DeploymentSpec, "docker.deploy", positional, arguments)
     check_policy(ImageReference.parse(spec.image))
     open_secrets(spec)
     if not deployments().is_known(deployment_id):

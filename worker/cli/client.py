@@ -1,5 +1,6 @@
 """Asking a worker for something, and waiting for the answer."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -24,13 +25,14 @@ def ask(task: str, patience: float, /, **arguments: object) -> Any:
 
     Raises the task's DeploymentError, Unanswered.
     """
-    try:
+    with contextlib.suppress(NoAnswer):
         return send(task, **arguments).get(timeout=patience)
-    except NoAnswer:
-        raise Unanswered(
-            f"No worker has answered {task} within {patience:g} s: see that one runs (`celery -A worker worker`) "
-            "and uses the same DW_REDIS_URL and DW_NAMESPACE."
-        ) from None
+    # Raised out here, as an error with that one as its context would keep Celery's result alive until the
+    # interpreter ends, where its finalizer fails loudly.
+    raise Unanswered(
+        f"No worker has answered {task} within {patience:g} s: see that one runs (`celery -A worker worker`) "
+        "and uses the same DW_REDIS_URL and DW_NAMESPACE."
+    )
 
 
 def send(task: str, /, **arguments: object) -> AsyncResult[Any]:

@@ -1,6 +1,7 @@
 """What `dw` prints: lines for people, or one JSON object; errors on standard error, in one sentence."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +14,11 @@ from worker.cli.client import Unanswered
 from worker.errors import DeploymentError
 from worker.settings import SettingsInvalid
 
-out = Console(soft_wrap=True, highlight=False)
 _PIPE_WIDTH = 1000
+"""A pipe has no width to fit into, and whoever reads it wants whole names."""
 
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+err = Console(highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH, stderr=True)
 
 
 def show_json(value: object) -> None:
@@ -29,8 +31,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    # A pipe has no width to fit into, and whoever reads it wants whole names.
-    out.print(table, width=None if out.is_terminal else _PIPE_WIDTH)
+    out.print(table)
 
 
 def urls(ports: Mapping[str, int], host: str = "127.0.0.1") -> list[str]:

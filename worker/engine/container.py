@@ -131,7 +131,7 @@ class Containers:
     def _host_config(self, spec: ContainerSpec) -> Any:
         return self._api.create_host_config(
             network_mode=spec.network,
-            port_bindings={**spec.ports},
+            port_bindings=dict(spec.ports.items()),
             binds=[f"{volume}:{path}" for volume, path in spec.volumes.items()],
             mem_limit=spec.memory,
             nano_cpus=int(spec.cpus * 1e9) if spec.cpus else None,

@@ -1,0 +1,37 @@
+"""What all tests share: where the services are, and a Redis database of each test process' own."""
+
+import contextlib
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import redis
+
+from tests.services import required
+
+
+@pytest.fixture(scope="session")
+def redis_url(worker_id):
+    """A database that nobody else uses: queues have fixed names, so two test processes must not share one."""
+    with own_database(1, worker_id) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def second_redis_url(worker_id):
+    """One more, for what must not meet the test process' usual worker."""
+    with own_database(8, worker_id) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def own_database(first, worker_id):
+    parts = urlsplit(required("DW_REDIS_URL"))
+    number = (
+        int(parts.path.lstrip("/") or 0) + first + int(worker_id.removeprefix("gw") if worker_id != "master" else 0)
+    )
+    url = urlunsplit(parts._replace(path=f"/{number}"))
+    with redis.Redis.from_url(url) as connection:
+        if connection.dbsize():
+            pytest.fail(f"Database {number} of the Redis in DW_REDIS_URL is not empty: empty it, or give another.")
+        yield url
+        connection.flushdb()

@@ -1,0 +1,209 @@
+"""A real worker process, driven by a plain Celery client that imports nothing of this project."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+import pytest
+import redis
+from celery import Celery
+from cryptography.fernet import Fernet
+
+from compose.jobimage import build_job_image, push
+from tests.services import required
+
+STARTS_WITHIN = 30
+
+
+@dataclass
+class Installation:
+    """One docker-watcher of a test process' own: namespace, network, keys, database, registry login."""
+
+    redis_url: str
+    folder: Path
+    registry: str = field(default_factory=lambda: required("DW_SERVICES_REGISTRY"))
+    username: str = field(default_factory=lambda: required("DW_SERVICES_REGISTRY_USER"))
+    password: str = field(default_factory=lambda: required("DW_SERVICES_REGISTRY_PASSWORD"))
+    namespace: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
+
+    def __post_init__(self):
+        self.network = f"{self.namespace}-net"
+        self.environment = {
+            **os.environ,
+            "DW_REDIS_URL": self.redis_url,
+            "DW_NAMESPACE": self.namespace,
+            "DW_NETWORK": self.network,
+            "DW_NAME_PREFIX": self.namespace,
+            "DW_KEYS": Fernet.generate_key().decode(),
+            # What makes a test wait, shortened.
+            "DW_STABLE_SECONDS": "1",
+            "DW_HEALTH_TIMEOUT": "20",
+            "DW_STOP_TIMEOUT": "1",
+            "DW_PULL_STALL_TIMEOUT": "10",
+            "DW_LEASE_SECONDS": "2",
+        }
+
+    def image(self, repository, tag):
+        return f"{self.registry}/{self.namespace}/{repository}:{tag}"
+
+    def run(self, *command, environment=None, **options):
+        return subprocess.run(
+            command,
+            env={**self.environment, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **options,
+        )
+
+    def dw(self, *arguments, **options):
+        return self.run(Path(sys.executable).with_name("dw"), *arguments, **options)
+
+    @contextlib.contextmanager
+    def process(self, *arguments, **changed):
+        """Run `celery -A worker …` until the block ends; its log is printed if the block fails."""
+        log = self.folder / f"{arguments[0]}-{uuid.uuid4().hex[:8]}.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "worker", *arguments],
+                env={**self.environment, **changed},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield process
+        finally:
+            sys.stdout.write(f"--- {log.name}\n{log.read_text()}")
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    raise
+
+    @contextlib.contextmanager
+    def worker(self, client, **changed):
+        """Run a worker, from the moment it answers."""
+        name = f"{uuid.uuid4().hex[:8]}@test"
+        with self.process("worker", "-n", name, **changed) as process:
+            deadline = time.monotonic() + STARTS_WITHIN
+            while not client.control.ping(destination=[name], timeout=0.5):
+                assert process.poll() is None, "the worker has ended"
+                assert time.monotonic() < deadline, "the worker doesn't answer"
+            yield process
+
+
+@pytest.fixture(scope="session")
+def installation(redis_url, tmp_path_factory):
+    return Installation(redis_url, tmp_path_factory.mktemp("logs"))
+
+
+@pytest.fixture(scope="session")
+def client(installation):
+    """A Celery client as anybody would write it."""
+    app = Celery(broker=installation.redis_url, backend=installation.redis_url, set_as_current=False)
+    yield app
+    app.close()
+
+
+@pytest.fixture(scope="session")
+def engine():
+    """The engine itself, to look from outside; removes what a test process has left in its namespace."""
+    with contextlib.closing(docker.APIClient(required("DOCKER_HOST"), version="auto")) as api:
+        yield api
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leave_nothing(engine, installation):
+    yield
+    ours = {"label": f"docker-watcher.namespace={installation.namespace}"}
+    for each in engine.containers(all=True, filters=ours):
+        engine.remove_container(each["Id"], force=True, v=True)
+    for each in engine.networks(filters=ours):
+        engine.remove_network(each["Id"])
+
+
+@pytest.fixture(scope="session")
+def worker(installation, client, _leave_nothing, images):
+    added = installation.dw(
+        *("credential", "add", "registry", "--registry", installation.registry),
+        *("--username", installation.username, "--password-stdin"),
+        input=installation.password,
+    )
+    assert added.returncode == 0, added.stderr
+    with installation.worker(client) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def images(installation, engine):
+    """Push job images by name; `shop:v1` and `shop:v2` serve pages that say so."""
+
+    def make(repository, tag, **options):
+        reference = installation.image(repository, tag)
+        build_job_image(engine, reference, **{"page": f"{repository} {tag}", **options})
+        push(engine, reference, installation.username, installation.password)
+        return reference
+
+    make("shop", "v1")
+    make("shop", "v2", expose=("8080/tcp", "9090/tcp"))
+    return make
+
+
+@pytest.fixture
+def stage(client, engine, installation, worker):
+    return Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+
+
+@dataclass
+class Stage:
+    """A stage of a test's own."""
+
+    client: Celery
+    engine: docker.APIClient
+    installation: Installation
+    project: str
+    name: str = "staging"
+
+    def ask(self, task, /, **arguments):
+        """Send a task and return its result, or raise its error."""
+        return self.send(task, **arguments).get(timeout=90)
+
+    def send(self, task, /, **arguments):
+        options = {"task_id": arguments.pop("task_id")} if "task_id" in arguments else {}
+        return self.client.send_task(task, kwargs=arguments, **options)
+
+    def deployment(self, image, **arguments):
+        return {"project": self.project, "stage": self.name, "image": self.image(image), **arguments}
+
+    def deploy(self, image, **arguments):
+        return self.ask("docker.deploy", **self.deployment(image, **arguments))
+
+    def image(self, image):
+        return image if "/" in image else self.installation.image(*image.split(":"))
+
+    def containers(self):
+        """All containers of the project, as the engine itself lists them."""
+        return self.engine.containers(all=True, filters={"label": f"docker-watcher.project={self.project}"})
+
+    def record(self, deployment_id):
+        with redis.Redis.from_url(self.installation.redis_url, decode_responses=True) as connection:
+            return connection.hgetall(f"dw:{self.installation.namespace}:deployment:{deployment_id}")
+
+    def until(self, condition, seconds=30):
+        """Await a condition that an outside process brings about."""
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"not within {seconds} s"
+            time.sleep(0.05)
+        return value

@@ -1,0 +1,112 @@
+"""The command line, as people and scripts use it."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def dw(stage, installation):
+    def run(*arguments, **options):
+        ended = installation.dw(*arguments, **options)
+        assert "Traceback" not in ended.stderr
+        return ended
+
+    return run
+
+
+@pytest.fixture
+def live(stage):
+    stage.deploy("shop:v1")
+    return f"{stage.project}/staging"
+
+
+def test_deploy_says_what_runs_and_where(stage, dw):
+    ended = dw("deploy", f"{stage.project}/staging", stage.image("shop:v1"), "--env", "A=b", "--port", "7000")
+    assert ended.returncode == 0, ended.stderr
+    (container,) = stage.containers()
+    port = next(each["PublicPort"] for each in container["Ports"] if each["PrivatePort"] == 8080)
+    assert f"http://127.0.0.1:{port}" in ended.stdout
+    assert container["Names"][0].removeprefix("/") in ended.stdout
+    assert "prove" in ended.stderr
+
+
+def test_deploy_gives_scripts_one_json_object(stage, dw):
+    ended = dw("deploy", f"{stage.project}/staging", stage.image("shop:v1"), "--json")
+    assert json.loads(ended.stdout)["container_id"] == stage.containers()[0]["Id"]
+
+
+def test_a_failed_deployment_is_an_error_in_one_sentence(stage, dw):
+    ended = dw("deploy", f"{stage.project}/staging", stage.image("shop:v9"))
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert stage.image("shop:v9") in ended.stderr.splitlines()[-1]
+    ended = dw("deploy", f"{stage.project}/staging", stage.image("shop:v9"), "--json")
+    assert ended.returncode == 1
+    assert json.loads(ended.stdout)["error"]["type"] == "ImageNotFound"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("shop", "acme/shop:v1"), "stage"),
+        (("my shop/live", "acme/shop:v1"), "project"),
+        (("shop/live", "acme/shop:"), "image"),
+        (("shop/live", "acme/shop:v1", "--env", "A"), "env"),
+        (("shop/live", "acme/shop:v1", "--port", "8080=x"), "ports"),
+        (("shop/live", "acme/shop:v1", "--port", "8080=70000"), "ports"),
+    ],
+)
+def test_a_wrong_argument_never_reaches_the_broker(dw, arguments, field):
+    ended = dw("deploy", *arguments, "--json")
+    assert ended.returncode == 1
+    error = json.loads(ended.stdout)["error"]
+    assert error["type"] == "SpecInvalid"
+    assert field in error["message"]
+
+
+def test_ps_and_logs_show_a_stage(live, stage, dw, installation):
+    listed = json.loads(dw("ps", live, "--json").stdout)["containers"]
+    assert [each["state"] for each in listed] == ["running"]
+    assert live in dw("ps", live).stdout
+    assert listed[0]["name"] in dw("ps").stdout
+    assert dw("logs", live).returncode == 0
+    assert json.loads(dw("logs", live, "--json").stdout)["logs"][0]["lines"] == []
+
+
+def test_restart_stop_and_rm_act_on_a_stage(live, stage, dw):
+    restarted = json.loads(dw("restart", live, "--json").stdout)["restarted"]
+    assert list(restarted[0]["ports"]) == ["8080/tcp"]
+    refused = dw("rm", live)
+    assert refused.returncode == 1
+    assert "force" in refused.stderr
+    assert json.loads(dw("stop", live, "--timeout", "5", "--json").stdout)["stopped"][0]["exit_code"] == 0
+    assert dw("rm", live).returncode == 0
+    assert stage.containers() == []
+    assert dw("rm", live).returncode == 1
+
+
+def test_credentials_are_added_listed_and_removed_and_never_shown(dw):
+    added = dw(
+        *("credential", "add", "extra", "--registry", "registry.example.com"),
+        *("--username", "me", "--password-stdin"),
+        input="hunter2\n",
+    )
+    assert added.returncode == 0
+    listed = dw("credential", "list", "--json").stdout
+    assert {"name": "extra", "registry": "registry.example.com", "username": "me"} in json.loads(listed)["credentials"]
+    assert "hunter2" not in listed + added.stdout + added.stderr
+    assert dw("credential", "rm", "extra").returncode == 0
+    assert dw("credential", "rm", "extra").returncode == 1
+
+
+def test_without_a_worker_dw_says_so(dw, second_redis_url):
+    ended = dw("ps", "--answer-timeout", "1", environment={"DW_REDIS_URL": second_redis_url})
+    assert ended.returncode == 1
+    assert "No worker has answered" in ended.stderr
+
+
+def test_without_redis_dw_says_so(dw):
+    ended = dw("ps", environment={"DW_REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert ended.returncode == 1
+    assert "DW_REDIS_URL" in ended.stderr

@@ -1,0 +1,103 @@
+"""A version takes another one's place, and a failed one costs nothing."""
+
+import urllib.request
+
+import pytest
+
+
+def page(result):
+    with urllib.request.urlopen(f"http://127.0.0.1:{result['ports']['8080/tcp']}/") as answer:
+        return answer.read().decode().strip()
+
+
+def test_a_new_version_retires_the_old_one(stage):
+    first = stage.deploy("shop:v1")
+    second = stage.deploy("shop:v2")
+    assert second["replaced"] == [first["container_id"]]
+    assert page(second) == "shop v2"
+    assert [each["Id"] for each in stage.containers()] == [second["container_id"]]
+
+
+def test_the_same_again_changes_nothing(stage):
+    first = stage.deploy("shop:v1")
+    again = stage.deploy("shop:v1")
+    assert again["state"] == "unchanged"
+    assert [again[key] for key in ("container_id", "ports", "health")] == [
+        first[key] for key in ("container_id", "ports", "health")
+    ]
+
+
+def test_force_deploys_the_same_again_under_the_same_name(stage):
+    first = stage.deploy("shop:v1")
+    again = stage.deploy("shop:v1", force=True)
+    assert again["container_id"] != first["container_id"]
+    assert again["container_name"] == first["container_name"]
+    assert again["replaced"] == [first["container_id"]]
+    (container,) = stage.containers()
+    assert container["Names"] == [f"/{again['container_name']}"]
+
+
+def test_a_tag_that_moved_is_a_change(stage, images):
+    images("moving", "latest", page="one")
+    stage.deploy("moving:latest")
+    images("moving", "latest", page="two")
+    second = stage.deploy("moving:latest")
+    assert second["state"] == "live"
+    assert page(second) == "two"
+
+
+def test_keep_leaves_older_instances_running(stage):
+    first = stage.deploy("shop:v1")
+    second = stage.deploy("shop:v1", keep=2, force=True)
+    assert second["replaced"] == []
+    assert {each["Id"] for each in stage.containers()} == {first["container_id"], second["container_id"]}
+    assert {each["State"] for each in stage.containers()} == {"running"}
+    third = stage.deploy("shop:v2", keep=2)
+    assert third["replaced"] == [first["container_id"]]
+
+
+def test_aliases_move_to_the_new_version_once_it_is_proven(stage, installation):
+    stage.deploy("shop:v1", aliases=["web"])
+    second = stage.deploy("shop:v2", aliases=["web"])
+    assert page(second) == "shop v2"
+    container = stage.engine.inspect_container(second["container_id"])
+    assert "web" in container["NetworkSettings"]["Networks"][installation.network]["Aliases"]
+
+
+def test_a_further_network_is_joined(stage, installation):
+    further = f"{installation.namespace}-further"
+    stage.ask("docker.ensure_network", network=further)
+    result = stage.deploy("shop:v1", network=further)
+    networks = stage.engine.inspect_container(result["container_id"])["NetworkSettings"]["Networks"]
+    assert set(networks) == {installation.network, further}
+
+
+BROKEN = {
+    "exits": {"command": ["/bin/busybox", "sh", "-c", "echo no config; exit 3"]},
+    "unhealthy": {"healthcheck": ["/bin/busybox", "sh", "-c", "echo not ready; exit 1"]},
+    "no-command": {"command": ["/no/such/command"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "says", "facts"),
+    [
+        ("exits", "StartFailed", "no config", {"exit_code": 3, "oom_killed": False}),
+        ("unhealthy", "Unhealthy", "not ready", {"oom_killed": False}),
+        ("no-command", "StartFailed", "/no/such/command", {}),
+    ],
+)
+def test_a_broken_version_is_removed_and_the_old_one_goes_on_serving(stage, images, kind, error, says, facts):
+    image = images("broken", kind, **BROKEN[kind])
+    before = stage.deploy("shop:v1")
+    sent = stage.send("docker.deploy", **stage.deployment(image))
+    caught = sent.get(timeout=90, propagate=False)
+    assert type(caught).__name__ == error
+    message, told = caught.args
+    assert says in message
+    assert image in message or told["container"] in message
+    assert told.items() >= {"retryable": False, **facts}.items()
+    assert isinstance(told["logs"], list)
+    assert [each["Id"] for each in stage.containers()] == [before["container_id"]]
+    assert page(before) == "shop v1"
+    assert stage.record(sent.id)["step"] == "ended"

@@ -1,0 +1,95 @@
+"""A registry's password and a sealed variable are in clear nowhere but where they are used."""
+
+import socket
+import threading
+import time
+import urllib.request
+
+import pytest
+import redis
+
+CANARY = "canary-4f1e0c"
+
+
+@pytest.fixture
+def monitored(installation):
+    """All that Redis is told while a test runs."""
+    told, ended = [], threading.Event()
+
+    def listen(monitor):
+        # The worker's driver says something every second, so the last look is never long in coming.
+        while not ended.is_set():
+            told.append(str(monitor.next_command()))
+
+    with redis.Redis.from_url(installation.redis_url) as connection, connection.monitor() as monitor:
+        listener = threading.Thread(target=listen, args=(monitor,))
+        listener.start()
+        yield lambda: "\n".join(told)
+        ended.set()
+        listener.join()
+
+
+def everything_in(redis_url):
+    with redis.Redis.from_url(redis_url) as connection:
+        return b"\n".join(connection.dump(key) or b"" for key in connection.scan_iter())
+
+
+def test_secrets_are_in_clear_neither_in_redis_nor_logs_nor_results_nor_flower(
+    stage, installation, monitored, tmp_path
+):
+    sealed = installation.dw("seal", f"{stage.project}/staging", "TOKEN", input=CANARY).stdout.strip()
+    result = stage.deploy("shop:v1", secret_env={"TOKEN": sealed})
+    failed = stage.send("docker.deploy", **stage.deployment("shop:v9", secret_env={"TOKEN": sealed}))
+    failed.get(timeout=30, propagate=False)
+    environment = stage.engine.inspect_container(result["container_id"])["Config"]["Env"]
+    assert f"TOKEN={CANARY}" in environment
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with installation.process("flower", f"--port={port}", "--address=127.0.0.1", "--persistent=false"):
+        again = stage.deploy("shop:v2", secret_env={"TOKEN": sealed})
+        shown = stage.until(lambda: flower_page(port, again["deployment_id"]))
+        shown += fetch(port, "/tasks") + fetch(port, "/api/workers")
+    logs = "".join(path.read_text() for path in installation.folder.iterdir())
+    described = str(stage.ask("docker.list", project=stage.project)) + str(
+        stage.engine.inspect_container(again["container_id"])["Config"]["Labels"]
+    )
+    places = {
+        "redis": everything_in(installation.redis_url).decode(errors="replace"),
+        "monitor": monitored(),
+        "logs": logs,
+        "results": f"{result}{failed.result!r}{again}",
+        "flower": shown,
+        "list": described,
+    }
+    assert all(places.values())
+    assert "credential" in places["monitor"] or "credentials" in places["redis"]
+    for place, text in places.items():
+        assert CANARY not in text, place
+        assert installation.password not in text, place
+
+
+def test_a_sealed_variable_does_not_open_in_another_stage(stage, installation):
+    sealed = installation.dw("seal", "other/staging", "TOKEN", input=CANARY).stdout.strip()
+    error = stage.send("docker.deploy", **stage.deployment("shop:v1", secret_env={"TOKEN": sealed})).get(
+        timeout=30, propagate=False
+    )
+    assert type(error).__name__ == "CredentialMissing"
+    assert "TOKEN" in error.args[0]
+    assert stage.containers() == []
+
+
+def fetch(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.read().decode()
+    except OSError:
+        time.sleep(0.1)
+        return ""
+
+
+def flower_page(port, task_id):
+    """Flower's page of a task, once it has heard of its end."""
+    page = fetch(port, f"/task/{task_id}")
+    return page if "SUCCESS" in page else ""

@@ -1,0 +1,139 @@
+"""The decisions of a deployment, by equality."""
+
+import pytest
+
+from worker import plan
+from worker.engine import Container, Listed
+from worker.errors import NameConflict
+from worker.labels import Labels
+from worker.spec import DeploymentSpec, parse
+
+OURS = Labels("docker-watcher", "prod")
+SPEC = parse(DeploymentSpec, "docker.deploy", {"project": "shop", "stage": "staging", "image": "acme/shop:1"})
+
+
+def changed(**arguments):
+    return parse(DeploymentSpec, "docker.deploy", {**SPEC.model_dump(exclude_defaults=True), **arguments})
+
+
+def listed(identity, *, name="dw-shop-staging-1", state="running", **labels):
+    return Listed(
+        id=identity,
+        name=name,
+        image="acme/shop:1",
+        image_id="sha256:1",
+        labels=OURS.select(**{"project": "shop", "stage": "staging", **labels}),
+        state=state,
+        status="",
+        created=0,
+        ports={},
+    )
+
+
+def container(*, state="running", health=None, restart_count=0):
+    return Container(
+        id="1",
+        name="dw-shop-staging-1",
+        image="acme/shop:1",
+        image_id="sha256:1",
+        labels={},
+        state=state,
+        health=health,
+        health_log=(),
+        exit_code=0,
+        oom_killed=False,
+        restart_count=restart_count,
+        created="",
+        started_at="",
+        ports={},
+        addresses={},
+        aliases={},
+    )
+
+
+def test_the_same_arguments_have_the_same_fingerprint_and_others_another():
+    mark = plan.fingerprint(SPEC, "sha256:1", "net")
+    assert mark == plan.fingerprint(changed(timeout=5, credential="other", force=True), "sha256:1", "net")
+    others = [
+        plan.fingerprint(SPEC, "sha256:2", "net"),
+        plan.fingerprint(SPEC, "sha256:1", "other"),
+        plan.fingerprint(changed(env={"A": "b"}), "sha256:1", "net"),
+        plan.fingerprint(changed(secret_env={"A": "sealed"}), "sha256:1", "net"),
+        plan.fingerprint(changed(aliases=["shop"]), "sha256:1", "net"),
+    ]
+    assert len({mark, *others}) == len(others) + 1
+
+
+def test_labels_of_the_caller_never_hide_ours():
+    labels = plan.labels_for(OURS, changed(labels={"team": "a"}), "d1", "sha256:9", "f1")
+    assert labels == {
+        "team": "a",
+        "docker-watcher.namespace": "prod",
+        "docker-watcher.project": "shop",
+        "docker-watcher.stage": "staging",
+        "docker-watcher.instance-id": "d1",
+        "docker-watcher.deployment-id": "d1",
+        "docker-watcher.image": "docker.io/acme/shop:1",
+        "docker-watcher.digest": "sha256:9",
+        "docker-watcher.fingerprint": "f1",
+    }
+
+
+def test_every_exposed_port_is_random_unless_it_is_asked_for():
+    spec = changed(ports={"8080/tcp": 18080, "53/udp": None})
+    assert plan.published_ports(spec, ["8080/tcp", "9000/tcp"]) == {
+        "8080/tcp": 18080,
+        "9000/tcp": None,
+        "53/udp": None,
+    }
+
+
+def test_a_free_name_is_taken():
+    assert plan.choose_name("dw-shop-staging-1", OURS, SPEC, "d1", None) == "dw-shop-staging-1"
+
+
+def test_a_name_that_an_older_instance_holds_waits_for_promotion():
+    name = plan.choose_name("dw-shop-staging-1", OURS, SPEC, "12345678-9", listed("old"))
+    assert name == "dw-shop-staging-1-12345678"
+
+
+@pytest.mark.parametrize(
+    ("holder", "owner"),
+    [
+        (listed("x", project="shop-staging", stage="1"), "another stage"),
+        (listed("x", namespace="other"), "something else"),
+    ],
+)
+def test_a_name_that_somebody_else_holds_is_a_conflict(holder, owner):
+    with pytest.raises(NameConflict, match=owner):
+        plan.choose_name("dw-shop-staging-1", OURS, SPEC, "d1", holder)
+
+
+def test_only_a_running_twin_makes_a_deployment_unnecessary():
+    twin, stopped = listed("a", fingerprint="f1"), listed("b", fingerprint="f1", state="exited")
+    assert plan.live_twin(OURS, [stopped, twin, listed("c", fingerprint="f2")], "f1") is twin
+    assert plan.live_twin(OURS, [stopped], "f1") is None
+
+
+def test_what_is_beyond_keep_goes_oldest_first():
+    newest_first = [listed("c"), listed("b"), listed("a")]
+    assert [each.id for each in plan.surplus(newest_first, 1)] == ["a", "b", "c"]
+    assert [each.id for each in plan.surplus(newest_first, 3)] == ["a"]
+    assert plan.surplus(newest_first, 9) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "running_for", "verdict"),
+    [
+        (container(health="starting"), 99, None),
+        (container(health="healthy"), 0, "healthy"),
+        (container(health="unhealthy"), 0, "unhealthy"),
+        (container(), 1, None),
+        (container(), 3, "running"),
+        (container(state="exited"), 99, "failed"),
+        (container(state="restarting"), 99, "failed"),
+        (container(restart_count=1, health="healthy"), 99, "failed"),
+    ],
+)
+def test_a_container_is_proven_by_health_or_by_running_stably(seen, running_for, verdict):
+    assert plan.verdict(seen, stable=3, running_for=running_for) == verdict

@@ -1,0 +1,71 @@
+"""Celery swallows a misspelt task option, and a task that nobody imports: both are looked for here."""
+
+import pytest
+from celery import Task
+
+import tasks
+from worker.celery import app
+from worker.errors import SpecInvalid
+from worker.record import ON_FAILURE, ON_SUCCESS, Step
+
+CONTRACT = {
+    f"docker.{verb}"
+    for verb in [
+        "pull",
+        "inspect",
+        "ensure_network",
+        "create",
+        "connect",
+        "start",
+        "stop",
+        "restart",
+        "remove",
+        "list",
+        "logs",
+        "deploy",
+    ]
+}
+STEPS = {step.task for step in Step if step is not Step.ENDED}
+OURS = {name: task for name, task in app.tasks.items() if not name.startswith("celery.")}
+
+
+def test_every_task_of_the_contract_and_every_step_is_registered():
+    assert tasks
+    assert set(OURS) == CONTRACT | STEPS
+
+
+@pytest.mark.parametrize("task", OURS.values(), ids=OURS)
+def test_every_task_is_acknowledged_late_and_takes_json_only(task):
+    assert task.acks_late
+    assert app.conf.accept_content == ["json"]
+    options = {name for kind in type(task).__mro__ for name in vars(kind) if kind is not object}
+    assert {name for name in vars(tasks.base.Operation) if not name.startswith("_")} <= options
+    assert {name for name in vars(tasks.base.Operation) if not name.startswith("_")} <= {
+        *vars(Task),
+        "autoretry_for",
+        "retry_backoff",
+        "retry_backoff_max",
+        "retry_jitter",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT - {"docker.list"}))
+def test_unknown_arguments_are_refused_by_name(name):
+    with pytest.raises(SpecInvalid, match="privileged: there is no such argument"):
+        OURS[name].run(privileged=True)
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT))
+def test_positional_arguments_are_refused(name):
+    with pytest.raises(SpecInvalid, match="by its name"):
+        OURS[name].run("shop")
+
+
+def test_every_step_leads_to_the_end():
+    for step in Step:
+        seen = []
+        at = step
+        while at not in {Step.REPORT, Step.ENDED}:
+            assert at not in seen
+            seen.append(at)
+            at = ON_SUCCESS.get(at) or ON_FAILURE[at]

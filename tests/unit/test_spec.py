@@ -1,0 +1,93 @@
+"""Wrong arguments are refused by the name of their field, whatever they hold."""
+
+import pytest
+
+from worker.errors import PolicyDenied, SpecInvalid
+from worker.reference import ImageReference
+from worker.settings import Settings
+from worker.spec import DeploymentSpec, check_policy, parse
+
+GOOD = {"project": "shop", "stage": "staging", "image": "acme/shop:1"}
+
+WRONG = [
+    ({"project": None}, "project"),
+    ({"project": "my shop"}, "project"),
+    ({"project": "../shop"}, "project"),
+    ({"project": "shop\n"}, "project"),
+    ({"project": "a" * 300}, "project"),
+    ({"project": 7}, "project"),
+    ({"stage": ""}, "stage"),
+    ({"image": "acme/shop:"}, "image"),
+    ({"image": ""}, "image"),
+    ({"image": "acme/shop:1\n"}, "image"),
+    ({"policy": "never"}, "policy"),
+    ({"ports": {"8080/tcp": 70000}}, "ports.8080/tcp"),
+    ({"ports": {"8080/tcp": "18080"}}, "ports.8080/tcp"),
+    ({"ports": {"70000/tcp": None}}, "ports"),
+    ({"ports": {"8080": None}}, "ports.8080"),
+    ({"labels": {"docker-watcher.project": "other"}}, "labels"),
+    ({"env": {"A=B": "c"}}, "env.A=B"),
+    ({"env": {"A": 1}}, "env.A"),
+    ({"env": {"A": "b\0"}}, "env.A"),
+    ({"volumes": {"/etc": "/etc"}}, "volumes./etc"),
+    ({"volumes": {"data": "/data:rshared"}}, "volumes.data"),
+    ({"restart": "sometimes"}, "restart"),
+    ({"user": "root; rm"}, "user"),
+    ({"memory": 1024}, "memory"),
+    ({"keep": 0}, "keep"),
+    ({"timeout": -1}, "timeout"),
+    ({"timeout": float("nan")}, "timeout"),
+    ({"health": {"timeout": 0}}, "health.timeout"),
+    ({"health": {"sable": 1}}, "health.sable"),
+    ({"host": "elsewhere"}, "host"),
+    ({"privileged": True}, "privileged"),
+    ({"env": {"A": "1"}, "secret_env": {"A": "x"}}, "arguments"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "field"), WRONG)
+def test_a_wrong_argument_is_refused_by_name(wrong, field):
+    with pytest.raises(SpecInvalid) as caught:
+        parse(DeploymentSpec, "docker.deploy", {**GOOD, **wrong})
+    assert any(name.startswith(field) for name in caught.value.facts["fields"])
+    assert field.split(".")[0] in caught.value.message
+
+
+def test_a_missing_argument_is_refused_by_name():
+    with pytest.raises(SpecInvalid, match="project: is missing; stage: is missing"):
+        parse(DeploymentSpec, "docker.deploy", {"image": "acme/shop:1"})
+
+
+def test_an_error_repeats_no_value():
+    with pytest.raises(SpecInvalid) as caught:
+        parse(DeploymentSpec, "docker.deploy", {**GOOD, "password": "hunter2", "env": {"A": ["hunter2"]}})
+    assert "hunter2" not in str(caught.value.args)
+
+
+def test_good_arguments_are_taken():
+    spec = parse(DeploymentSpec, "docker.deploy", {**GOOD, "ports": {"8080/tcp": None}, "timeout": 60})
+    assert (spec.project, spec.ports, spec.timeout) == ("shop", {"8080/tcp": None}, 60)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "image", "allowed"),
+    [
+        ("**", "anything/at/all", True),
+        ("docker.io/library/*", "nginx", True),
+        ("docker.io/library/*", "acme/nginx", False),
+        ("127.0.0.1:5000/acme/*", "127.0.0.1:5000/acme/shop:1", True),
+        ("127.0.0.1:5000/acme/*", "127.0.0.1:5000/acme/deep/shop", False),
+        ("127.0.0.1:5000/acme/**", "127.0.0.1:5000/acme/deep/shop", True),
+        ("docker.io/acme/*", "index.docker.io/acme/shop", True),
+        ("docker.io/acme/*,docker.io/library/redis", "redis", True),
+        ("docker.io/acme/shop", "acme/shop2", False),
+        ("docker.io/acme/s?op", "acme/shop", True),
+    ],
+)
+def test_the_policy_is_matched_against_the_normalised_repository(monkeypatch, patterns, image, allowed):
+    monkeypatch.setattr("worker.spec.settings", lambda: Settings(allowed_images=patterns))
+    if allowed:
+        check_policy(ImageReference.parse(image))
+    else:
+        with pytest.raises(PolicyDenied, match=ImageReference.parse(image).name):
+            check_policy(ImageReference.parse(image))
