@@ -1,13 +1,13 @@
 """`docker.create`: make a container with all that a deployment asks for, and don't start it (R4, R10-R13)."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 from celery import current_task
 
 from tasks.base import Result, operation
 from tasks.ensure_network import EnsureNetworkArguments, ensure_network
 from worker import plan
-from worker.engine import ContainerRef, engine
+from worker.engine import ContainerRef, ContainerSpec, engine
 from worker.keyring import keyring
 from worker.labels import container_name
 from worker.reference import ImageReference
@@ -32,16 +32,17 @@ def create(arguments: DeploymentSpec) -> CreateResult:
     reference = ImageReference.parse(spec.image)
     check_policy(reference)
     image = engine().images.inspect(str(reference))
-    name = container_name(settings().name_prefix, spec.project, spec.stage, reference)
-    made = make(
+    container = plan.container_spec(
         spec,
-        task_id,
+        deployment_id=task_id,
+        labels=engine().containers.labels,
+        name=container_name(settings().name_prefix, spec.project, spec.stage, reference),
+        network=settings().network,
         image_id=image.id,
         digest=image.digest,
         exposed=image.ports,
-        name=name,
-        aliases=spec.aliases,
     )
+    made = make(spec, container, task_id)
     return CreateResult(
         container_id=made.id,
         name=made.name,
@@ -53,39 +54,17 @@ def create(arguments: DeploymentSpec) -> CreateResult:
     )
 
 
-def make(
-    spec: DeploymentSpec,
-    deployment_id: str,
-    *,
-    image_id: str,
-    digest: str | None,
-    exposed: Sequence[str],
-    name: str,
-    aliases: Sequence[str],
-    mark: str = "",
-) -> ContainerRef:
-    """Create a deployment's container, or find the one that it has made.
+def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> ContainerRef:
+    """Create a deployment's container with its secrets, or find the one that it has made.
 
     Raises CredentialMissing, and what `Containers.create` raises.
     """
     containers = engine().containers
     if made := containers.labelled(containers.labels.select(deployment=deployment_id)):
         return ContainerRef(made[0].id, made[0].name)
-    network = settings().network
-    ensure_network(EnsureNetworkArguments(network=network))
-    made_id = containers.create(
-        plan.container_spec(
-            spec,
-            name=name,
-            image_id=image_id,
-            exposed=exposed,
-            network=network,
-            aliases=aliases,
-            labels=plan.labels_for(containers.labels, spec, deployment_id, digest, mark),
-            secrets=open_secrets(spec),
-        )
-    )
-    return ContainerRef(made_id, name)
+    ensure_network(EnsureNetworkArguments(network=container.network))
+    environment = {**container.environment, **open_secrets(spec)}
+    return ContainerRef(containers.create(replace(container, environment=environment)), container.name)
 
 
 def open_secrets(spec: DeploymentSpec) -> dict[str, str]:

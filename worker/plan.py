@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from worker.engine import Container, ContainerSpec, Listed
 from worker.errors import NameConflict
@@ -41,22 +42,6 @@ def fingerprint(spec: DeploymentSpec, image_id: str, network: str) -> str:
     asked = spec.model_dump(mode="json", exclude=_NOT_IN_CONTAINER)
     text = json.dumps([image_id, network, asked, spec.secret_env], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def labels_for(
-    labels: Labels, spec: DeploymentSpec, deployment_id: str, digest: str | None, mark: str
-) -> dict[str, str]:
-    """The labels of a new container: the caller's, and those that make it managed (R10)."""
-    ours = labels.select(
-        project=spec.project,
-        stage=spec.stage,
-        instance=spec.instance_id or deployment_id,
-        deployment=deployment_id,
-        image=str(ImageReference.parse(spec.image)),
-        digest=digest or "",
-        fingerprint=mark,
-    )
-    return {**spec.labels, **ours}
 
 
 def published_ports(spec: DeploymentSpec, exposed: Sequence[str]) -> dict[str, int | None]:
@@ -112,22 +97,30 @@ def verdict(container: Container, *, stable: float, running_for: float) -> str |
 def container_spec(
     spec: DeploymentSpec,
     *,
+    deployment_id: str,
+    labels: Labels,
     name: str,
-    image_id: str,
-    exposed: Sequence[str],
     network: str,
-    aliases: Sequence[str],
-    labels: Mapping[str, str],
-    secrets: Mapping[str, str],
+    image_id: str,
+    digest: str | None,
+    exposed: Sequence[str],
 ) -> ContainerSpec:
-    """All that the engine is told."""
+    """All that the engine is told, but for the secrets: the caller's labels never hide ours (R10)."""
+    ours = labels.select(
+        project=spec.project,
+        stage=spec.stage,
+        instance=spec.instance_id or deployment_id,
+        deployment=deployment_id,
+        image=str(ImageReference.parse(spec.image)),
+        digest=digest or "",
+    )
     return ContainerSpec(
         name=name,
         image_id=image_id,
         network=network,
-        aliases=aliases,
-        labels=labels,
-        environment={**spec.env, **secrets},
+        aliases=spec.aliases,
+        labels={**spec.labels, **ours},
+        environment=spec.env,
         ports=published_ports(spec, exposed),
         command=spec.command,
         user=spec.user,
@@ -137,6 +130,23 @@ def container_spec(
         pids=spec.pids,
         read_only=spec.read_only,
         restart=spec.restart,
+    )
+
+
+def candidate(
+    container: ContainerSpec, *, name: str, labels: Labels, mark: str, withhold_aliases: bool
+) -> ContainerSpec:
+    """The same for a container that has yet to be proven, and gets what it lacks when it is promoted.
+
+    Not restarted, its first end is its last, with exit code and output to show. Without aliases that an older
+    instance may hold, nobody reaches it by them: the engine's DNS hands out both, proven or not.
+    """
+    return replace(
+        container,
+        name=name,
+        restart="no",
+        aliases=() if withhold_aliases else container.aliases,
+        labels={**container.labels, labels.key(Label.FINGERPRINT): mark},
     )
 
 

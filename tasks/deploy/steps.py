@@ -61,26 +61,31 @@ def create(claim: Claim) -> Done:
     if not spec.force and (twin := plan.live_twin(containers.labels, older, mark)):
         return Done(_unchanged(claim, twin), to=Step.REPORT)
     wanted = _wanted_name(claim)
-    name = plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted))
-    # An older instance that runs may hold them; the engine's DNS would hand out both, proven or not.
-    withheld = spec.aliases if older else []
-    made = make(
+    container = plan.container_spec(
         spec,
-        claim.id,
+        deployment_id=claim.id,
+        labels=containers.labels,
+        name=wanted,
+        network=settings().network,
         image_id=_known(found.image_id),
         digest=found.digest,
         exposed=found.exposed,
-        name=name,
-        aliases=[] if withheld else spec.aliases,
-        mark=mark,
     )
+    candidate = plan.candidate(
+        container,
+        name=plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted)),
+        labels=containers.labels,
+        mark=mark,
+        withhold_aliases=bool(older),
+    )
+    made = make(spec, candidate, claim.id)
     return Done(
         _with(
             claim,
             instance_id=spec.instance_id or claim.id,
             container_id=made.id,
             container_name=made.name,
-            withheld_aliases=withheld,
+            withheld_aliases=spec.aliases if older else [],
         )
     )
 
@@ -123,7 +128,7 @@ def prove(claim: Claim) -> Done | Wait:
 
 @step(Step.PROMOTE)
 def promote(claim: Claim) -> Done:
-    """Give the proven container its name and the aliases that were withheld, and say which older ones go."""
+    """Give the proven container what it lacked as a candidate, and say which older ones go."""
     containers, wanted = engine().containers, _wanted_name(claim)
     older = _older_instances(claim)
     container = containers.inspect(_container(claim).id)
@@ -132,6 +137,7 @@ def promote(claim: Claim) -> Done:
             if each.name == wanted:
                 containers.rename(each, plan.temporary_name(wanted, _deployment_of(each)))
         containers.rename(container, wanted)
+    containers.set_restart_policy(container, claim.spec.restart)
     if claim.found.withheld_aliases:
         for network in container.addresses:
             container = attach(network, container, claim.found.withheld_aliases)

@@ -64,9 +64,21 @@ def test_the_same_arguments_have_the_same_fingerprint_and_others_another():
     assert len({mark, *others}) == len(others) + 1
 
 
+def planned(spec):
+    return plan.container_spec(
+        spec,
+        deployment_id="d1",
+        labels=OURS,
+        name="dw-shop-staging-1",
+        network="net",
+        image_id="sha256:1",
+        digest="sha256:9",
+        exposed=["8080/tcp"],
+    )
+
+
 def test_labels_of_the_caller_never_hide_ours():
-    labels = plan.labels_for(OURS, changed(labels={"team": "a"}), "d1", "sha256:9", "f1")
-    assert labels == {
+    assert planned(changed(labels={"team": "a"})).labels == {
         "team": "a",
         "docker-watcher.namespace": "prod",
         "docker-watcher.project": "shop",
@@ -75,8 +87,17 @@ def test_labels_of_the_caller_never_hide_ours():
         "docker-watcher.deployment-id": "d1",
         "docker-watcher.image": "docker.io/acme/shop:1",
         "docker-watcher.digest": "sha256:9",
-        "docker-watcher.fingerprint": "f1",
     }
+
+
+def test_a_candidate_is_not_restarted_and_lacks_aliases_that_an_older_instance_may_hold():
+    asked = planned(changed(aliases=["web"]))
+    first = plan.candidate(asked, name="x", labels=OURS, mark="f1", withhold_aliases=False)
+    assert (first.name, first.restart, first.aliases) == ("x", "no", ["web"])
+    assert first.labels["docker-watcher.fingerprint"] == "f1"
+    later = plan.candidate(asked, name="x", labels=OURS, mark="f1", withhold_aliases=True)
+    assert later.aliases == ()
+    assert asked.restart == "unless-stopped"
 
 
 def test_every_exposed_port_is_random_unless_it_is_asked_for():

@@ -1,78 +1,88 @@
-"""Asking a worker for something, and waiting for the answer."""
+"""Asking a worker for something, and waiting for the answer.
 
-import contextlib
+Answers are looked up by their id: Celery's own result objects, kept alive by an error's traceback, fail loudly
+when the interpreter ends.
+"""
+
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from celery.exceptions import TimeoutError as NoAnswer
-from celery.result import AsyncResult
+from celery.states import READY_STATES
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.celery import app
-from worker.errors import DeploymentError
 
-_POLL_SECONDS = 0.1
+_LOOK_EVERY = 0.05
 
 
-class Unanswered(Exception):  # a message for people, shown as it is
+class Unanswered(Exception):
     """Nobody took what was sent, or it could not be sent."""
 
 
-def ask(task: str, patience: float, /, **arguments: object) -> Any:
-    """Run a task on a worker and return its result; arguments that are None are left out.
-
-    Raises the task's DeploymentError, Unanswered.
-    """
-    with contextlib.suppress(NoAnswer):
-        return send(task, **arguments).get(timeout=patience)
-    # Raised out here, as an error with that one as its context would keep Celery's result alive until the
-    # interpreter ends, where its finalizer fails loudly.
-    raise Unanswered(
-        f"No worker has answered {task} within {patience:g} s: see that one runs (`celery -A worker worker`) "
-        "and uses the same DW_REDIS_URL and DW_NAMESPACE."
-    )
-
-
-def send(task: str, /, **arguments: object) -> AsyncResult[Any]:
-    """Enqueue a task.
+def send(task: str, /, **arguments: object) -> str:
+    """Enqueue a task, less arguments that are None, and return its id.
 
     Raises Unanswered.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     try:
-        return app.send_task(task, kwargs=given, retry=False)
+        return app.send_task(task, kwargs=given, retry=False).id
     except (OperationalError, RedisError, RuntimeError) as error:
         raise Unanswered(f"Redis can't be reached to send {task} ({error}): check DW_REDIS_URL.") from None
 
 
-def follow(result: AsyncResult[Any]) -> Iterator[dict[str, Any]]:
+def ask(task: str, patience: float, /, **arguments: object) -> Any:
+    """Run a task on a worker and return its result.
+
+    Raises the task's DeploymentError, or Unanswered if none has come after `patience` seconds.
+    """
+    task_id, give_up_at = send(task, **arguments), time.monotonic() + patience
+    while not _has_ended(task_id):
+        if time.monotonic() > give_up_at:
+            raise Unanswered(
+                f"No worker has answered {task} within {patience:g} s: see that one runs (`celery -A worker worker`) "
+                "and uses the same DW_REDIS_URL and DW_NAMESPACE."
+            )
+        time.sleep(_LOOK_EVERY)
+    return outcome(task_id)
+
+
+def follow(task_id: str) -> Iterator[dict[str, Any]]:
     """Yield the progress of a deployment whenever it changes, until it has ended.
 
     Raises Unanswered where Redis is lost on the way.
     """
     seen: dict[str, Any] | None = None
-    try:
-        while not result.ready():
-            meta = result.info
-            if isinstance(meta, dict) and "step" in meta and meta != seen:
-                seen = meta
-                yield meta
-            time.sleep(_POLL_SECONDS)
-    except (RedisError, RuntimeError) as error:
-        raise Unanswered(
-            f"Redis was lost while following deployment {result.id} ({error}); the deployment goes on."
-        ) from None
+    while not _has_ended(task_id):
+        told = _meta(task_id)["result"]
+        if isinstance(told, dict) and "step" in told and told != seen:
+            seen = told
+            yield told
+        time.sleep(_LOOK_EVERY)
 
 
-def outcome(result: AsyncResult[Any]) -> dict[str, Any]:
-    """The result of a deployment that has ended.
+def outcome(task_id: str) -> Any:
+    """The result of a task that has ended.
 
     Raises its DeploymentError.
     """
-    value: dict[str, Any] = result.get()
-    return value
+    result = _meta(task_id)["result"]
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
-__all__ = ["DeploymentError", "Unanswered", "ask", "follow", "outcome", "send"]
+def _has_ended(task_id: str) -> bool:
+    return _meta(task_id)["status"] in READY_STATES
+
+
+def _meta(task_id: str) -> dict[str, Any]:
+    try:
+        meta: dict[str, Any] = app.backend.get_task_meta(task_id)
+    except (RedisError, RuntimeError) as error:
+        raise Unanswered(
+            f"Redis was lost while {task_id} was awaited ({error}): what was enqueued goes on once it is back."
+        ) from None
+    return meta

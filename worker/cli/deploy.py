@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from celery.result import AsyncResult
 from rich.live import Live
 from rich.text import Text
 
@@ -13,16 +12,17 @@ from worker.cli.output import err, out, urls
 _STEPS = ("pull", "inspect", "create", "connect", "start", "prove", "promote", "retire")
 
 
-def follow(result: AsyncResult[Any]) -> dict[str, Any]:
+def follow(task_id: str) -> dict[str, Any]:
     """Show a deployment's steps until it has ended: live in a terminal, a line a step elsewhere.
 
     Raises the deployment's DeploymentError, Unanswered.
     """
     if err.is_terminal:
-        _follow_live(result)
+        _follow_live(task_id)
     else:
-        _follow_in_lines(result)
-    return client.outcome(result)
+        _follow_in_lines(task_id)
+    result: dict[str, Any] = client.outcome(task_id)
+    return result
 
 
 def show(result: dict[str, Any]) -> None:
@@ -40,18 +40,18 @@ def show(result: dict[str, Any]) -> None:
         out.print(f"  replaced  {', '.join(each[:12] for each in result['replaced'])}")
 
 
-def _follow_in_lines(result: AsyncResult[Any]) -> None:
+def _follow_in_lines(task_id: str) -> None:
     said = None
-    for meta in client.follow(result):
+    for meta in client.follow(task_id):
         if meta["step"] != said:
             said = meta["step"]
             err.print(said)
 
 
-def _follow_live(result: AsyncResult[Any]) -> None:
+def _follow_live(task_id: str) -> None:
     started, view = time.monotonic(), Text()
     with Live(view, console=err, transient=True, refresh_per_second=8) as live:
-        for meta in client.follow(result):
+        for meta in client.follow(task_id):
             live.update(_line(meta, time.monotonic() - started))
 
 

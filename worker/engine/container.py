@@ -232,6 +232,15 @@ class Containers:
             raise
         return True
 
+    def set_restart_policy(self, container: Named, policy: str) -> None:
+        """Have the engine restart a container as `ContainerSpec.restart` says.
+
+        Raises ContainerNotFound, EngineUnavailable.
+        """
+        with engine_errors("update", container=container.name):
+            # The stubs' type for a policy exists in the stubs alone.
+            self._api.update_container(container.id, restart_policy=_restart_policy(policy))  # type: ignore[arg-type]
+
     def rename(self, container: Named, name: str) -> None:
         """Give a container another name, in the DNS of its networks too.
 

@@ -39,6 +39,7 @@ _GERUNDS = {
     "restart": "Restarting container {container}",
     "remove": "Removing container {container}",
     "rename": "Renaming container {container}",
+    "update": "Changing the restart policy of container {container}",
     "look": "Looking at container {container}",
     "logs": "Reading the logs of container {container}",
     "list": "Listing containers",
@@ -153,7 +154,7 @@ _RULES = (
     _rule(
         ContainerNotFound,
         "check the container's id or name",
-        "start stop restart remove rename look logs attach detach",
+        "start stop restart remove rename update look logs attach detach",
         404,
     ),
     _rule(EngineUnavailable, "look into the engine's own log", status=_ANY_5XX),
