@@ -1,5 +1,6 @@
 """`docker.pull`: fetch an image from its registry (R2)."""
 
+import math
 from collections.abc import Callable
 
 from tasks.base import Result, operation
@@ -43,10 +44,13 @@ def fetch(
     reference: ImageReference,
     credential: str | None,
     policy: PullPolicy,
+    *,
+    patience: float = math.inf,
     on_progress: Callable[[PullProgress], None] | None = None,
 ) -> Pulled:
     """Bring an image to the engine, with the credential named or else the registry's own.
 
+    `patience` is how many seconds the engine may be silent, where that is less than the stall timeout.
     The password is opened here, handed to the engine with this one call, and kept nowhere.
 
     Raises PolicyDenied, CredentialMissing, and what `Images.pull` raises.
@@ -58,6 +62,6 @@ def fetch(
     return engine().images.pull(
         reference,
         login=Login(found.username, found.password(keyring())) if found else None,
-        stall_timeout=settings().pull_stall_timeout,
+        stall_timeout=min(settings().pull_stall_timeout, patience),
         on_progress=on_progress,
     )

@@ -23,7 +23,6 @@ def _configuration(values: Settings) -> dict[str, object]:
     return {
         "broker_url": values.broker_url or values.redis_url,
         "result_backend": values.result_backend or values.redis_url,
-        "result_expires": values.record_ttl,
         # Anybody who can write to the broker could run code through pickle.
         "task_serializer": "json",
         "result_serializer": "json",

@@ -67,7 +67,9 @@ def choose_name(wanted: str, labels: Labels, spec: DeploymentSpec, deployment_id
 
 
 def temporary_name(wanted: str, deployment_id: str) -> str:
-    return f"{wanted}-{deployment_id[:8]}"
+    """The name of a candidate that waits for its name, or of an older instance that has lost it."""
+    # Not the id's beginning: clients choose ids, and may choose `deploy-1` and `deploy-10`.
+    return f"{wanted}-{hashlib.sha256(deployment_id.encode()).hexdigest()[:8]}"
 
 
 def live_twin(labels: Labels, instances: Sequence[Listed], mark: str) -> Listed | None:

@@ -40,8 +40,6 @@ class ImageReference:
         registry, repository = _split_registry(name)
         if not _REPOSITORY.fullmatch(repository) or len(name) > _LONGEST_REPOSITORY:
             raise ValueError("must be an image's name: lower-case, as in registry/repository:tag")
-        if not _REGISTRY.fullmatch(registry):
-            raise ValueError("the registry must be a host name, with or without a port")
         return cls(registry, repository, tag or (None if at else "latest"), digest or None)
 
     @property
@@ -68,7 +66,12 @@ class ImageReference:
 
 
 def normal_registry(host: str) -> str:
-    """One name for each registry: Docker Hub has several."""
+    """One name for each registry: Docker Hub has several.
+
+    Raises ValueError.
+    """
+    if not _REGISTRY.fullmatch(host):
+        raise ValueError("the registry must be a host's name, with or without a port, and no more")
     host = host.lower()
     return DOCKER_HUB if host in _HUB_ALIASES else host
 

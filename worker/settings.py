@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     lease_seconds: Seconds = 15
     """How long a step stays with a worker that no longer renews it: what a `kill -9` costs."""
     record_ttl: Annotated[int, Field(gt=0)] = 30 * 86_400
-    """How long the record and the result of an ended deployment stay."""
+    """How long the record of an ended deployment stays; its result stays as long as Celery's `result_expires`."""
 
     log_format: Literal["console", "json"] = "console"
 

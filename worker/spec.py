@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from worker.errors import PolicyDenied, SpecInvalid
-from worker.reference import ImageReference
+from worker.reference import ImageReference, normal_registry
 from worker.settings import Name, Seconds, settings
 
 
@@ -44,6 +44,9 @@ ContainerPort = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}/(tcp
 HostPort = Annotated[int, Field(ge=1, le=65_535)]
 RestartPolicy = Annotated[str, StringConstraints(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,4})?)$")]
 User = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$")]
+DeploymentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+"""The Celery id of the task that asked for it, which any client may choose."""
+Registry = Annotated[str, AfterValidator(normal_registry)]
 PullPolicy = Literal["always", "missing"]
 
 _HIGHEST_PORT = 65_535

@@ -7,11 +7,12 @@ from celery.exceptions import Ignore
 from tasks.base import Operation, checked
 from tasks.create import open_secrets
 from tasks.deploy import outcome
+from tasks.deploy.machine import StepArguments
 from worker.celery import app
 from worker.driver import send
 from worker.record import FIRST, Step
 from worker.reference import ImageReference
-from worker.spec import DeploymentSpec, check_policy
+from worker.spec import DeploymentSpec, check_policy, parse
 from worker.store import deployments
 
 
@@ -27,8 +28,8 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
 
     The result under this task's id is stored by whoever ends the deployment, so there is none yet.
     """
-    deployment_id = str(self.request.id)
     spec = checked(DeploymentSpec, "docker.deploy", positional, arguments)
+    deployment_id = parse(StepArguments, "docker.deploy", {"deployment_id": self.request.id}).deployment_id
     check_policy(ImageReference.parse(spec.image))
     open_secrets(spec)
     if not deployments().is_known(deployment_id):

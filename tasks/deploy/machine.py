@@ -16,7 +16,7 @@ from worker.celery import app
 from worker.driver import driver, send
 from worker.errors import DeadlineExceeded, DeploymentError, EngineUnavailable
 from worker.record import ON_FAILURE, ON_SUCCESS, Claim, Found, Step
-from worker.spec import Arguments, parse
+from worker.spec import Arguments, DeploymentId, parse
 from worker.store import deployments
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class Wait:
 
 
 class StepArguments(Arguments):
-    deployment_id: str
+    deployment_id: DeploymentId
 
 
 class LeaseLost(Exception):  # no error: another worker has the step

@@ -41,7 +41,13 @@ def pull(claim: Claim) -> Done:
         check_bounds(claim)
         say(progress)
 
-    pulled = fetch(ImageReference.parse(claim.spec.image), claim.spec.credential, claim.spec.policy, on_progress)
+    pulled = fetch(
+        ImageReference.parse(claim.spec.image),
+        claim.spec.credential,
+        claim.spec.policy,
+        patience=claim.time_left,
+        on_progress=on_progress,
+    )
     return Done(_with(claim, image_id=pulled.image.id, digest=pulled.image.digest))
 
 

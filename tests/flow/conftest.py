@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,6 +165,33 @@ def images(installation, engine):
 @pytest.fixture
 def stage(client, engine, installation, worker):
     return Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def flower(installation, client, stage):
+    """Flower, from the moment that it hears the worker: asked for a path, it gives the page's text."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def fetch(path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.read().decode()
+        except OSError:
+            return ""
+
+    arguments = ("flower", f"--port={port}", "--address=127.0.0.1")
+    with installation.process(*arguments, FLOWER_UNAUTHENTICATED_API="true") as process:
+        # Only a task whose events it has seen from the first one proves that it listens.
+        def hears():
+            assert process.poll() is None, "Flower has ended"
+            heard = client.send_task("docker.list")
+            heard.get(timeout=30)
+            return "SUCCESS" in fetch(f"/api/task/info/{heard.id}")
+
+        stage.until(hears)
+        yield fetch
 
 
 @dataclass

@@ -114,8 +114,12 @@ def test_a_free_name_is_taken():
 
 
 def test_a_name_that_an_older_instance_holds_waits_for_promotion():
-    name = plan.choose_name("dw-shop-staging-1", OURS, SPEC, "12345678-9", listed("old"))
-    assert name == "dw-shop-staging-1-12345678"
+    names = {
+        plan.choose_name("dw-shop-staging-1", OURS, SPEC, deployment, listed("old"))
+        for deployment in ("deployment-1", "deployment-10")
+    }
+    assert len(names) == 2
+    assert all(name.startswith("dw-shop-staging-1-") for name in names)
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,27 @@ import sys
 from typing import Annotated
 
 import typer
+from pydantic import Field
 
+from worker import settings
 from worker.cli.output import errors_shown, out, show_json, show_table
 from worker.errors import CredentialMissing, SpecInvalid
 from worker.keyring import keyring
+from worker.spec import Arguments, Registry, parse
 from worker.store import Credential, credentials
 
 app = typer.Typer(help="The stored credentials of registries.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class CredentialArguments(Arguments):
+    """What is checked before a password is asked for."""
+
+    name: settings.Name
+    registry: Registry
+    username: Annotated[str, Field(min_length=1)]
 
 
 @app.command()
@@ -28,14 +39,16 @@ def add(
 ) -> None:
     """Store a credential, in place of any other of its name."""
     with errors_shown(as_json=as_json):
+        given = {"name": name, "registry": registry, "username": username}
+        asked = parse(CredentialArguments, "dw credential add", given)
         if not password_stdin and not sys.stdin.isatty():
             raise SpecInvalid("The password is not read from a pipe unless you say --password-stdin.")
-        password = read_secret("Password")
-        credentials().add(Credential.seal(keyring(), name, registry, username, password))
+        sealed = Credential.seal(keyring(), asked.name, asked.registry, asked.username, read_secret("Password"))
+        credentials().add(sealed)
         if as_json:
-            show_json({"name": name, "registry": registry, "username": username})
+            show_json(asked.model_dump())
         else:
-            out.print(f"stored {name}: {username} at {registry}")
+            out.print(f"stored {asked.name}: {asked.username} at {asked.registry}")
 
 
 @app.command("list")

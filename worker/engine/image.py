@@ -1,6 +1,7 @@
 """Images: pulling with progress and a stall limit, and inspecting (R2, R3)."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -191,5 +192,5 @@ def _image(data: Mapping[str, Any], asked_for: str) -> Image:
 def _digest(repo_digests: Sequence[str], asked_for: str) -> str | None:
     # One image can come from several repositories, each with a manifest, and so a digest, of its own.
     known = [ImageReference.parse(each) for each in repo_digests]
-    same = [each for each in known if asked_for.startswith(each.name)]
+    same = [each for each in known if re.match(rf"{re.escape(each.name)}[:@]", asked_for)]
     return next((each.digest for each in same or known), None)

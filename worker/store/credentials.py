@@ -7,7 +7,6 @@ import redis
 
 from worker.errors import CredentialMissing
 from worker.keyring import Keyring
-from worker.reference import normal_registry
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class Credential:
 
         Raises CredentialMissing where there is no key.
         """
-        registry = normal_registry(registry)
         return cls(name, registry, username, keyring.seal(password, _purpose(name, registry, username)))
 
     def password(self, keyring: Keyring) -> str:
