@@ -26,7 +26,7 @@ CONTRACT = {
     ]
 }
 STEPS = {step.task for step in Step if step is not Step.ENDED}
-OURS = {name: task for name, task in app.tasks.items() if not name.startswith("celery.")}
+OURS = {name: task for name, task in sorted(app.tasks.items()) if not name.startswith("celery.")}
 
 
 def test_every_task_of_the_contract_and_every_step_is_registered():
