@@ -62,6 +62,8 @@ def build_job_image(
         tag=reference,
         rm=True,
         forcerm=True,
+        # Images that share parents in the build cache can't be built and removed at the same time.
+        nocache=True,
         decode=True,
     )
     _read(stream, reference)
@@ -132,7 +134,7 @@ def _exec_form(command: Sequence[str]) -> str:
 
 
 def _context(dockerfile: str, files: Mapping[str, bytes]) -> io.BytesIO:
-    """A build context in memory; times are fixed, so that the engine's build cache recognises it."""
+    """A build context in memory."""
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as archive:
         for name, content in {"Dockerfile": dockerfile.encode(), **files}.items():

@@ -7,7 +7,7 @@ import docker
 
 from worker.engine.container import Named
 from worker.engine.errors import engine_errors
-from worker.errors import NetworkNotFound, SpecInvalid
+from worker.errors import EngineUnavailable, NetworkNotFound, SpecInvalid
 from worker.labels import Label, Labels
 
 
@@ -89,6 +89,7 @@ class Networks:
         try:
             with engine_errors("detach", network=network, container=container.name):
                 self._api.disconnect_container_from_network(container.id, network)
-        except SpecInvalid as error:
+        except EngineUnavailable as error:
+            # 500, in these words: nothing else tells it from an engine that fails inside itself.
             if "is not connected to" not in error.message:
                 raise

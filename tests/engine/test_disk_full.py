@@ -1,0 +1,64 @@
+"""A disk that is full: a second engine, of the same program as the private one, on a few megabytes of memory."""
+
+import subprocess
+from pathlib import Path
+
+import docker
+import pytest
+
+from compose.process import Daemon
+from tests.services import required
+from worker.engine import Engine
+from worker.errors import DiskFull
+from worker.labels import Labels
+
+pytestmark = pytest.mark.needs_private_engine
+
+
+@pytest.fixture
+def small_engine():
+    state = Path(required("DW_SERVICES_STATE"))
+    running = Path("/proc") / (state / "dockerd.pid").read_text()
+    program = (running / "cmdline").read_text().split("\0")[0]
+    environ = dict(line.split("=", 1) for line in (running / "environ").read_text().split("\0") if "=" in line)
+    folder, data = state / "f", state / "small"
+    data.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", data], check=True)
+    daemon = Daemon(
+        "dockerd-small",
+        [
+            program,
+            f"--config-file={state / 'dockerd.json'}",
+            f"--host=unix://{folder / 's'}",
+            f"--data-root={data}",
+            f"--exec-root={folder / 'x'}",
+            f"--pidfile={folder / 'pid'}",
+            *("--bridge=none", "--iptables=false", "--ip6tables=false", "--group=root"),
+        ],
+        state,
+        {"PATH": environ["PATH"]},
+    )
+
+    def answers():
+        try:
+            return docker.APIClient(f"unix://{folder / 's'}").ping()
+        except (docker.errors.DockerException, OSError):
+            return False
+
+    try:
+        daemon.start()
+        daemon.wait_until(answers, 30)
+        with Engine(labels=Labels("docker-watcher", "small"), host=f"unix://{folder / 's'}") as engine:
+            yield engine
+    finally:
+        daemon.stop()
+        # The engine's own mounts below it are gone a moment after the engine.
+        subprocess.run(["umount", "--lazy", data], check=True)
+
+
+def test_a_full_disk_is_named_and_final(small_engine, make_image, login):
+    reference = make_image("too-large", layers=[40_000_000])
+    with pytest.raises(DiskFull, match=str(reference)) as caught:
+        small_engine.images.pull(reference, login=login)
+    assert not caught.value.retryable

@@ -1,0 +1,171 @@
+"""An engine that is away or broken: every operation says so in the contract's terms, in time."""
+
+import inspect
+import shutil
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.engine.engine_proxy import EngineProxy
+from tests.services import required
+from worker.engine import ContainerRef, ContainerSpec, Engine
+from worker.engine.container import Containers
+from worker.engine.image import Images
+from worker.engine.network import Networks
+from worker.errors import EngineUnavailable, RegistryUnavailable
+from worker.labels import Labels
+from worker.reference import ImageReference
+
+LABELS = Labels("docker-watcher", "away")
+SHOP = ContainerRef("0123456789abcdef", "the-shop")
+IMAGE = ImageReference.parse("127.0.0.1:5000/acme/the-shop:v1")
+SPEC = ContainerSpec(name="the-shop", image_id="sha256:1", network="net")
+
+OPERATIONS = {
+    Images.pull: lambda engine: engine.images.pull(IMAGE, stall_timeout=1),
+    Images.inspect: lambda engine: engine.images.inspect("the-shop"),
+    Images.find: lambda engine: engine.images.find("the-shop"),
+    Containers.create: lambda engine: engine.containers.create(SPEC),
+    Containers.inspect: lambda engine: engine.containers.inspect("the-shop"),
+    Containers.managed: lambda engine: engine.containers.managed("the-shop"),
+    Containers.labelled: lambda engine: engine.containers.labelled({}),
+    Containers.find_named: lambda engine: engine.containers.find_named("the-shop"),
+    Containers.start: lambda engine: engine.containers.start(SHOP),
+    Containers.stop: lambda engine: engine.containers.stop(SHOP, 0),
+    Containers.restart: lambda engine: engine.containers.restart(SHOP, 0),
+    Containers.remove: lambda engine: engine.containers.remove(SHOP, force=True),
+    Containers.rename: lambda engine: engine.containers.rename(SHOP, "other"),
+    Containers.set_restart_policy: lambda engine: engine.containers.set_restart_policy(SHOP, "no"),
+    Containers.logs: lambda engine: engine.containers.logs(SHOP, 1),
+    Networks.find: lambda engine: engine.networks.find("the-shop-net"),
+    Networks.get: lambda engine: engine.networks.get("the-shop-net"),
+    Networks.create: lambda engine: engine.networks.create("the-shop-net"),
+    Networks.connect: lambda engine: engine.networks.connect("the-shop-net", SHOP),
+    Networks.disconnect: lambda engine: engine.networks.disconnect("the-shop-net", SHOP),
+}
+NAMELESS = {Containers.labelled, Containers.find_named}
+# A start or stop answers 204 with no body, and one that is cut is none.
+HAVE_NO_BODY = {
+    Containers.start,
+    Containers.stop,
+    Containers.restart,
+    Containers.remove,
+    Containers.rename,
+    Networks.connect,
+    Networks.disconnect,
+}
+
+
+def operations(*without):
+    return [
+        pytest.param(operation, call, id=operation.__qualname__)
+        for operation, call in OPERATIONS.items()
+        if operation not in set().union(*without)
+    ]
+
+
+@pytest.fixture
+def folder():
+    # pytest's own folders can be longer than the 107 bytes that a socket's path may have.
+    folder = tempfile.mkdtemp(prefix="dw-")
+    yield Path(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def proxy(folder):
+    proxy = EngineProxy(folder / "engine.sock", required("DOCKER_HOST"))
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def engine(proxy, folder):
+    with Engine(labels=LABELS, host=f"unix://{folder / 'engine.sock'}", timeout=1) as engine:
+        yield engine
+
+
+def test_every_operation_is_looked_at_here():
+    public = {
+        method
+        for kind in (Images, Containers, Networks)
+        for name, method in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert public == set(OPERATIONS)
+
+
+def check(error, operation):
+    assert type(error) is EngineUnavailable
+    assert error.retryable
+    assert "\n" not in error.message
+    if operation not in NAMELESS:
+        assert "the-shop" in error.message
+
+
+@pytest.mark.parametrize("fault", ["dropped", "garbage", "500"])
+@pytest.mark.parametrize(("operation", "call"), operations({Images.pull}))
+def test_a_broken_answer(proxy, engine, fault, operation, call):
+    proxy.fault = fault
+    with pytest.raises(EngineUnavailable) as caught:
+        call(engine)
+    check(caught.value, operation)
+
+
+@pytest.mark.parametrize(("operation", "call"), operations(HAVE_NO_BODY))
+def test_a_body_that_is_cut(proxy, engine, operation, call):
+    proxy.fault = "cut"
+    with pytest.raises(EngineUnavailable) as caught:
+        call(engine)
+    check(caught.value, operation)
+
+
+@pytest.mark.parametrize(("operation", "call"), operations({Images.pull}))
+def test_an_engine_that_never_answers_is_not_waited_for(proxy, engine, operation, call):
+    proxy.fault = "silent"
+    began = time.monotonic()
+    # A stop has its own wait on top of the call's bound.
+    with pytest.raises(EngineUnavailable) as caught:
+        call(engine)
+    check(caught.value, operation)
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(("fault", "error"), [("dropped", EngineUnavailable), ("silent", RegistryUnavailable)])
+def test_a_pull_that_is_not_answered(proxy, engine, fault, error):
+    proxy.fault = fault
+    with pytest.raises(error, match="acme/the-shop:v1") as caught:
+        OPERATIONS[Images.pull](engine)
+    assert caught.value.retryable
+
+
+def test_no_engine_at_the_socket(folder):
+    with pytest.raises(EngineUnavailable, match="DOCKER_HOST"):
+        Engine(labels=LABELS, host=f"unix://{folder / 'nothing.sock'}")
+
+
+def test_no_engine_at_the_port():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(EngineUnavailable, match="DOCKER_HOST"):
+            Engine(labels=LABELS, host=f"tcp://127.0.0.1:{closed.getsockname()[1]}")
+
+
+def test_something_else_than_an_engine():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        began = time.monotonic()
+        with pytest.raises(EngineUnavailable, match="DOCKER_HOST"):
+            Engine(labels=LABELS, host=f"tcp://127.0.0.1:{other.getsockname()[1]}", timeout=1)
+        assert time.monotonic() - began < 10
+
+
+def test_an_engine_that_is_back_is_used_again(proxy, engine):
+    proxy.fault = "dropped"
+    with pytest.raises(EngineUnavailable):
+        engine.containers.labelled({})
+    assert engine.version()

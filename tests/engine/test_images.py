@@ -1,0 +1,108 @@
+"""Pulling and inspecting, with a real registry that asks for a password."""
+
+import json
+import socket
+
+import pytest
+
+from worker.engine import Engine, Login
+from worker.errors import ImageNotFound, PullDenied, RegistryUnavailable
+from worker.reference import ImageReference
+
+
+def test_a_pull_brings_the_image_of_the_registrys_digest(engine, raw, make_image, login):
+    reference = make_image("pulled")
+    pulled = engine.images.pull(reference, login=login)
+    found = raw.inspect_image(str(reference))
+    assert pulled.image.id == found["Id"]
+    assert found["RepoDigests"] == [reference.pinned(pulled.image.digest)]
+    assert pulled.image.size == found["Size"]
+
+
+def test_a_second_pull_downloads_nothing(engine, make_image, login):
+    reference = make_image("twice", layers=[1000])
+    assert engine.images.pull(reference, login=login).downloaded
+    assert not engine.images.pull(reference, login=login).downloaded
+
+
+def test_a_pull_by_digest_brings_what_the_tag_once_was(engine, make_image, login):
+    first = engine.images.pull(make_image("moved", page="one"), login=login).image
+    reference = make_image("moved", page="two")
+    assert engine.images.pull(reference, login=login).image.id != first.id
+    pinned = ImageReference.parse(reference.pinned(first.digest))
+    assert engine.images.pull(pinned, login=login).image.id == first.id
+
+
+def test_an_image_says_what_it_exposes_checks_and_is_labelled_with(engine, make_image, login):
+    made = make_image("described", expose=("8080/tcp", "53/udp"), labels={"team": "a"})
+    image = engine.images.pull(made, login=login).image
+    assert image.ports == ("53/udp", "8080/tcp")
+    assert image.healthcheck["Test"]
+    assert image.labels["team"] == "a"
+    bare = engine.images.pull(make_image("bare", healthcheck=None, expose=()), login=login).image
+    assert (bare.ports, bare.healthcheck) == ((), None)
+
+
+@pytest.mark.parametrize(
+    "other", [None, Login("deployer", "wrong"), Login("nobody", "x")], ids=["none", "wrong", "nobody"]
+)
+def test_a_pull_without_the_right_password_is_denied(engine, make_image, other):
+    reference = make_image("private")
+    with pytest.raises(PullDenied, match=str(reference)) as caught:
+        engine.images.pull(reference, login=other)
+    assert "wrong" not in str(caught.value.args)
+
+
+def test_the_users_own_login_is_never_used(namespace, engine, make_image, registry, login, tmp_path, monkeypatch):
+    auth = {registry: {"username": login.username, "password": login.password}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auth}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with Engine(labels=engine.containers.labels) as with_login, pytest.raises(PullDenied):
+        with_login.images.pull(make_image("private"))
+
+
+def test_no_such_tag(engine, make_image, login):
+    reference = ImageReference.parse(str(make_image("known")).replace(":v1", ":v9"))
+    with pytest.raises(ImageNotFound, match=str(reference)):
+        engine.images.pull(reference, login=login)
+
+
+def test_no_such_repository(engine, registry, login):
+    with pytest.raises(ImageNotFound, match="nothing/at-all:v1"):
+        engine.images.pull(ImageReference.parse(f"{registry}/nothing/at-all:v1"), login=login)
+
+
+def test_a_registry_that_is_down(engine):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        image = f"127.0.0.1:{closed.getsockname()[1]}/acme/shop:v1"
+        with pytest.raises(RegistryUnavailable, match=image) as caught:
+            engine.images.pull(ImageReference.parse(image))
+    assert caught.value.retryable
+
+
+def test_no_such_image_on_the_engine(engine):
+    with pytest.raises(ImageNotFound, match="acme/nothing:v1"):
+        engine.images.inspect("acme/nothing:v1")
+    assert engine.images.find("acme/nothing:v1") is None
+
+
+def test_progress_counts_the_bytes_of_all_layers(engine, make_image, login):
+    seen = []
+    reference = make_image("large", layers=[3_000_000, 3_000_000])
+    engine.images.pull(
+        reference, login=login, on_progress=lambda progress: seen.append((progress.current, progress.total))
+    )
+    assert seen[-1][0] == seen[-1][1] >= 6_000_000
+    assert len({current for current, _ in seen}) > 2
+
+
+def test_a_listener_can_break_a_pull_off(engine, make_image, login):
+    def break_off(progress):
+        if progress.current:
+            raise KeyError("enough")
+
+    reference = make_image("broken-off", layers=[20_000_000])
+    with pytest.raises(KeyError):
+        engine.images.pull(reference, login=login, on_progress=break_off)
+    assert engine.images.find(str(reference)) is None
