@@ -6,11 +6,6 @@ cd "$(dirname "$0")/.."
 fail() { echo "setup: $*" >&2; exit 2; }
 
 # Tests: recent enough; and able to make virtual environments that have pip.
-able() {
-    "$1" -c "import sys; sys.exit(sys.version_info < (3, 11))${2:+; import venv, ensurepip}" 2>/dev/null ||
-        return 1
-}
-
 recent() { "$1" -c 'import sys; assert sys.version_info >= (3, 11)' 2>/dev/null; }
 able() { recent "$1" && "$1" -c 'import venv, ensurepip' 2>/dev/null; }
 

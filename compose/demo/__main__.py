@@ -50,7 +50,6 @@ def prepare() -> Scene:
     registry = os.environ["DW_SERVICES_REGISTRY"]
     env = {key: value for key, value in os.environ.items() if not key.startswith("DW_") or key.startswith(KEPT)}
     env |= {
-        "COLUMNS": "120",  # dw writes to a pipe here, and would make its tables narrow
         "DW_NAMESPACE": namespace,
         "DW_NETWORK": namespace,
         "DW_HOST": namespace,
