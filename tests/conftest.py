@@ -1,12 +1,22 @@
 """What all tests share: where the services are, and a Redis database of each test process' own."""
 
 import contextlib
+import os
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import redis
 
 from tests.services import required
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Said here, by the one process that has a terminal: the ones that run the tests under xdist have none."""
+    if os.environ.get("DW_SERVICES_ENGINE") == "given":
+        terminalreporter.write_line(
+            "NOT RUN with a given engine: what needs a private one (a full disk); run as root without DOCKER_HOST",
+            red=True,
+        )
 
 
 @pytest.fixture(scope="session")

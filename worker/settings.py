@@ -62,7 +62,7 @@ class Settings(BaseSettings):
 
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
     """Threads of a worker process, and connections that it keeps to the engine."""
-    engine_timeout: Seconds = 60
+    engine_timeout: Annotated[int, Field(ge=1, le=3600)] = 60
     """The longest that one engine call may take to answer, a pull or a stop's own wait aside."""
     pull_stall_timeout: Seconds = 120
     """The longest that a pull may go without progress; the engine's `Retrying in …` is none."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -31,6 +32,12 @@ def _check_printable(text: str) -> str:
     return text
 
 
+def _check_path(text: str) -> str:
+    if not PurePosixPath(text).name or ".." in PurePosixPath(text).parts:
+        raise ValueError("must be a path below / in the container, without ..")
+    return text
+
+
 Image = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_check_image)]
 Text = Annotated[str, StringConstraints(max_length=32_768), AfterValidator(_check_printable)]
 NetworkName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,126}$")]
@@ -39,7 +46,7 @@ ContainerReference = Annotated[str, StringConstraints(pattern=r"^/?[A-Za-z0-9][A
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$")]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$")]
 VolumeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
-PathInside = Annotated[str, StringConstraints(pattern=r"^/[^:\x00-\x1f]{0,1023}$")]
+PathInside = Annotated[str, StringConstraints(pattern=r"^/[^:\x00-\x1f]{1,1023}$"), AfterValidator(_check_path)]
 ContainerPort = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}/(tcp|udp|sctp)$")]
 HostPort = Annotated[int, Field(ge=1, le=65_535)]
 RestartPolicy = Annotated[str, StringConstraints(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,4})?)$")]

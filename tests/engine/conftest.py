@@ -1,7 +1,6 @@
 """The adapter on a real engine and a real registry, with a raw SDK client to look from outside."""
 
 import contextlib
-import os
 import uuid
 
 import docker
@@ -16,15 +15,11 @@ from worker.reference import ImageReference
 
 def pytest_collection_modifyitems(config, items):
     """A second engine on a full disk takes root, and a private engine's program."""
-    if os.environ.get("DW_SERVICES_ENGINE") == "private":
+    if required("DW_SERVICES_ENGINE") == "private":
         return
-    config.needs_private = [item for item in items if item.get_closest_marker("needs_private_engine")]
-    items[:] = [item for item in items if item not in config.needs_private]
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    for item in getattr(config, "needs_private", ()):
-        terminalreporter.write_line(f"NOT RUN, it needs root and no given engine: {item.nodeid}", red=True)
+    left_out = [item for item in items if item.get_closest_marker("needs_private_engine")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from worker.engine import ContainerRef
+from worker.engine import ContainerRef, ContainerSpec, Engine
 from worker.errors import (
     ContainerNotFound,
     ImageNotFound,
@@ -62,6 +62,26 @@ def test_a_started_container_is_reached_on_the_port_that_is_reported(engine, cre
     with urllib.request.urlopen(f"http://127.0.0.1:{started.ports['8080/tcp']}/") as answer:
         assert answer.read().decode().strip() == "shop v1"
     engine.containers.remove(started, force=True)
+
+
+def test_a_fixed_host_port_is_bound(engine, create):
+    with socket.socket() as free:
+        free.bind(("0.0.0.0", 0))
+        port = free.getsockname()[1]
+    started = engine.containers.start(create(ports={"8080/tcp": port}))
+    assert started.ports == {"8080/tcp": port}
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+        assert answer.status == 200
+    engine.containers.remove(started, force=True)
+
+
+def test_the_workers_own_proxies_stay_out(engine, raw, shop, network, name, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"proxies": {"default": {"httpProxy": "http://127.0.0.1:1"}}}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with Engine(labels=engine.containers.labels) as with_proxies:
+        made = with_proxies.containers.create(ContainerSpec(name=name, image_id=shop.id, network=network))
+    assert "127.0.0.1:1" not in str(raw.inspect_container(made)["Config"]["Env"])
+    raw.remove_container(made)
 
 
 def test_it_is_on_the_network_asked_for_with_its_aliases_and_on_no_other(engine, create, network):

@@ -24,7 +24,6 @@ def small_engine():
     folder, data = state / "f", state / "small"
     data.mkdir(exist_ok=True)
     folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", data], check=True)
     daemon = Daemon(
         "dockerd-small",
         [
@@ -46,6 +45,7 @@ def small_engine():
         except (docker.errors.DockerException, OSError):
             return False
 
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", data], check=True)
     try:
         daemon.start()
         daemon.wait_until(answers, 30)
@@ -53,8 +53,8 @@ def small_engine():
             yield engine
     finally:
         daemon.stop()
-        # The engine's own mounts below it are gone a moment after the engine.
-        subprocess.run(["umount", "--lazy", data], check=True)
+        # Refused as long as anything of the engine is left that holds it.
+        subprocess.run(["umount", data], check=True)
 
 
 def test_a_full_disk_is_named_and_final(small_engine, make_image, login):

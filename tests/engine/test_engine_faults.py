@@ -46,7 +46,7 @@ OPERATIONS = {
     Networks.connect: lambda engine: engine.networks.connect("the-shop-net", SHOP),
     Networks.disconnect: lambda engine: engine.networks.disconnect("the-shop-net", SHOP),
 }
-NAMELESS = {Containers.labelled, Containers.find_named}
+NAMELESS = {Containers.labelled}
 # A start or stop answers 204 with no body, and one that is cut is none.
 HAVE_NO_BODY = {
     Containers.start,
@@ -152,6 +152,11 @@ def test_no_engine_at_the_port():
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(EngineUnavailable, match="DOCKER_HOST"):
             Engine(labels=LABELS, host=f"tcp://127.0.0.1:{closed.getsockname()[1]}")
+
+
+def test_an_address_that_is_none():
+    with pytest.raises(EngineUnavailable, match="DOCKER_HOST"):
+        Engine(labels=LABELS, host="tcp://127.0.0.1:notaport")
 
 
 def test_something_else_than_an_engine():

@@ -12,6 +12,7 @@ from worker.engine.container import Containers
 from worker.engine.errors import engine_errors
 from worker.engine.image import Images
 from worker.engine.network import Networks
+from worker.errors import EngineUnavailable
 from worker.labels import Labels
 from worker.settings import settings
 
@@ -25,15 +26,21 @@ class Engine:
     too old for the engine or too new.
     """
 
-    def __init__(self, *, labels: Labels, host: str | None = None, timeout: float = 60, connections: int = 8) -> None:
+    def __init__(self, *, labels: Labels, host: str | None = None, timeout: int = 60, connections: int = 8) -> None:
         environment = {**os.environ, **({"DOCKER_HOST": host} if host else {})}
-        with engine_errors("connect"):
-            self._api = docker.APIClient(
-                **kwargs_from_env(environment=environment),
-                version="auto",
-                timeout=int(timeout),
-                max_pool_size=connections,
-            )
+        try:
+            with engine_errors("connect"):
+                self._api = docker.APIClient(
+                    **kwargs_from_env(environment=environment),
+                    version="auto",
+                    timeout=timeout,
+                    max_pool_size=connections,
+                )
+        except ValueError as error:
+            raise EngineUnavailable(
+                f"Connecting to the engine failed: {error}; set DOCKER_HOST to an address, as in unix:///run/docker.sock.",
+                {"step": "connect"},
+            ) from error
         self.images = Images(self._api)
         self.networks = Networks(self._api, labels)
         self.containers = Containers(self._api, labels)

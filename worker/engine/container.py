@@ -118,6 +118,8 @@ class Containers:
             created = self._api.create_container(
                 image=spec.image_id,
                 name=spec.name,
+                # The proxies of the worker's own ~/.docker/config.json are none of the container's business.
+                use_config_proxy=False,
                 command=list(spec.command) if spec.command is not None else None,
                 user=spec.user,
                 environment=dict(spec.environment),
@@ -185,7 +187,7 @@ class Containers:
 
     def find_named(self, name: str) -> Listed | None:
         """The container, of whomever, that has exactly this name."""
-        with engine_errors("list"):
+        with engine_errors("look", container=name):
             found = self._api.containers(all=True, filters={"name": f"^/{name}$"})
         return next((_listed(data) for data in found if f"/{name}" in data["Names"]), None)
 
