@@ -31,7 +31,7 @@ StopTimeout = Annotated[int | None, typer.Option("--timeout", help="Seconds unti
 @app.command("deploy")
 def deploy_(
     stage: Stage,
-    image: Annotated[str, typer.Argument(show_default=False)],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", show_default=False)],
     env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K=V")] = None,
     secret_env: Annotated[
         list[str] | None, typer.Option("--secret-env", metavar="K=SEALED", help="As `dw seal` prints it.")

@@ -203,8 +203,8 @@ def _unanswered(subject: Subject, error: Exception) -> DeploymentError:
 def stalled(subject: Subject) -> RegistryUnavailable:
     """The error for a pull that makes no progress."""
     return RegistryUnavailable(
-        f"{subject} failed: no progress within the stall timeout; check that the registry is up, "
-        "or raise DW_PULL_STALL_TIMEOUT.",
+        f"{subject} failed: no progress within the stall timeout; see whether the registry is up or other pulls hold "
+        "the engine's download slots, or raise DW_PULL_STALL_TIMEOUT.",
         subject.facts(),
     )
 
