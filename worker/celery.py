@@ -20,8 +20,10 @@ def host_queue(values: Settings) -> str:
 
 
 def _configuration(values: Settings) -> dict[str, object]:
+    broker_url = values.broker_url or values.redis_url
     return {
-        "broker_url": values.broker_url or values.redis_url,
+        "broker_url": broker_url,
+        "broker_transport": "worker.broker:Transport" if broker_url.startswith("redis") else None,
         "result_backend": values.result_backend or values.redis_url,
         # Anybody who can write to the broker could run code through pickle.
         "task_serializer": "json",

@@ -1,0 +1,101 @@
+"""A Redis that is lost for a while, under a busy worker."""
+
+import contextlib
+import socket
+import socketserver
+import threading
+import uuid
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from celery import Celery
+
+from tests.flow.conftest import Installation, Stage
+
+
+class Relay(socketserver.ThreadingTCPServer):
+    """Stands before Redis; while it is cut, connections end and new ones are refused."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, host, port):
+        super().__init__(("127.0.0.1", 0), _Carrier)
+        self.target = (host, port)
+        self.is_cut = False
+        self.open = set()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def cut(self):
+        self.is_cut = True
+        for each in list(self.open):
+            with contextlib.suppress(OSError):  # ended by itself just now
+                each.shutdown(socket.SHUT_RDWR)
+
+    def mend(self):
+        self.is_cut = False
+
+
+class _Carrier(socketserver.BaseRequestHandler):
+    def handle(self):
+        if self.server.is_cut:
+            return
+        with socket.create_connection(self.server.target) as redis:
+            ends = (self.request, redis)
+            self.server.open |= set(ends)
+            back = threading.Thread(target=carry, args=(redis, self.request), daemon=True)
+            back.start()
+            carry(self.request, redis)
+            back.join()
+            self.server.open -= set(ends)
+
+
+def carry(source, sink):
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def relay(second_redis_url):
+    parts = urlsplit(second_redis_url)
+    relay = Relay(parts.hostname, parts.port or 6379)
+    yield relay
+    relay.shutdown()
+    relay.server_close()
+
+
+@pytest.fixture
+def stage(second_redis_url, relay, tmp_path, engine, images, installation):
+    """A stage whose worker reaches Redis by way of the relay, and whose client doesn't."""
+    another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
+    parts = urlsplit(second_redis_url)
+    login = parts.netloc.rpartition("@")[0]
+    place = f"{login}@127.0.0.1" if login else "127.0.0.1"
+    another.environment["DW_REDIS_URL"] = urlunsplit(parts._replace(netloc=f"{place}:{relay.server_address[1]}"))
+    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
+    yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
+    client.close()
+
+
+def test_a_busy_worker_survives_and_ends_what_it_was_at(stage, relay, images):
+    image = images("stubborn", "v1", command=["/bin/busybox", "sleep", "60"], healthcheck=None)
+    with stage.installation.worker(stage.client) as process:
+        made = stage.ask("docker.create", **stage.deployment("shop:v1"))["container_id"]
+        stage.ask("docker.start", container=made)
+        deployed = stage.send("docker.deploy", **{**stage.deployment(image, policy="missing"), "stage": "other"})
+        stage.until(lambda: stage.record(deployed.id).get("step") == "prove")
+        stubborn = next(each["Id"] for each in stage.containers() if each["Id"] != made)
+        # Busy for two seconds: it doesn't hear SIGTERM.
+        stage.send("docker.stop", container=stubborn, timeout=2)
+        stage.until(lambda: stage.client.control.inspect().active() is not None)
+        relay.cut()
+        threading.Event().wait(3)
+        relay.mend()
+        assert stage.ask("docker.list", project=stage.project)["containers"]
+        assert process.poll() is None
+        # Stopped under its hands, the deployment ends as failed, and nothing is left of it.
+        error = deployed.get(timeout=40, propagate=False)
+        assert type(error).__name__ == "StartFailed"
+        assert [each["Id"] for each in stage.containers()] == [made]
