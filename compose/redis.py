@@ -17,6 +17,8 @@ from compose.ports import free_port
 from compose.process import Daemon
 
 PROGRAMS = ("redis-server",)
+#: The highest number of a database where the number of databases is Redis' default.
+LAST_DATABASE = 15
 IMAGE = "redis:7-alpine"
 DURABLE = {"appendonly": "yes", "save": ""}
 #: In its container every connection comes from outside; the port is published on 127.0.0.1 only.
@@ -40,6 +42,21 @@ def given() -> Redis | None:
         return Redis(url, _version(url))
     except (redis.RedisError, ValueError) as error:
         raise UnavailableError(f"No Redis answers at DW_REDIS_URL={masked(url)}: {error}") from error
+
+
+def spare_database(url: str) -> str:
+    """The address of an empty database of the same Redis.
+
+    Queues have fixed names: in a database of their own they meet nobody else's messages, and are easily removed.
+    """
+    parts = urlsplit(url)
+    for number in range(LAST_DATABASE, 0, -1):
+        spare = urlunsplit(parts._replace(path=f"/{number}"))
+        # A Redis can be set up to have fewer.
+        with contextlib.suppress(redis.ResponseError), redis.Redis.from_url(spare) as client:
+            if not client.dbsize():
+                return spare
+    raise UnavailableError(f"No database of {masked(url)} is empty: empty one, or set DW_REDIS_URL to another Redis.")
 
 
 def masked(url: str) -> str:

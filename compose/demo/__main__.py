@@ -11,14 +11,14 @@ from types import FrameType
 from cryptography.fernet import Fernet
 from rich.console import Console
 
-from compose import engine
+from compose import engine, redis
 from compose.demo.scene import DemoError, Scene
 from compose.demo.story import tell
 from compose.errors import UnavailableError
 from compose.jobimage import JobImageError
 
 #: Of the caller's own settings only these are kept: the demo's must not depend on the others.
-KEPT = ("DW_REDIS_URL", "DW_SERVICES_")
+KEPT = ("DW_SERVICES_",)
 
 
 def main() -> int:
@@ -50,6 +50,7 @@ def prepare() -> Scene:
     registry = os.environ["DW_SERVICES_REGISTRY"]
     env = {key: value for key, value in os.environ.items() if not key.startswith("DW_") or key.startswith(KEPT)}
     env |= {
+        "DW_REDIS_URL": redis.spare_database(os.environ["DW_REDIS_URL"]),
         "DW_NAMESPACE": namespace,
         "DW_NETWORK": namespace,
         "DW_HOST": namespace,

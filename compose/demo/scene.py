@@ -105,9 +105,8 @@ class Scene:
                 self.client.remove_container(container, force=True, v=True)
         with contextlib.suppress(APIError):
             self.client.remove_network(self.namespace)
-        with contextlib.closing(redis.Redis.from_url(self.env["DW_REDIS_URL"])) as records:
-            for key in records.scan_iter(match=f"*{self.namespace}*", count=1000):
-                records.delete(key)
+        with redis.Redis.from_url(self.env["DW_REDIS_URL"]) as database:
+            database.flushdb()
         self.client.close()
 
     def summarise(self, seconds: float) -> int:

@@ -1,5 +1,6 @@
 """A registry that misbehaves: forwards to the real one, but for the requests that a fault is for."""
 
+import base64
 import http.client
 import json
 import threading
@@ -17,12 +18,15 @@ _SMALLEST_LAYER = 100_000
 
 
 class RegistryProxy(ThreadingHTTPServer):
-    """Serves on a port of its own; `fault` is (what it is for: manifest, config or layer; what to do)."""
+    """Serves on a port of its own; `fault` is (what it is for: manifest, config or layer; what to do).
+
+    What to do: a status, or stall (no answer), hang or cut (half of it, then nothing, or the end), alter, reword.
+    """
 
     daemon_threads = True
 
-    def __init__(self, upstream):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, upstream, handler=None):
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.upstream = upstream
         self.fault = ("", "")
         self.ended = threading.Event()
@@ -41,7 +45,7 @@ class RegistryProxy(ThreadingHTTPServer):
         """An engine that hangs up on a fault is no news."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -50,16 +54,20 @@ class _Handler(BaseHTTPRequestHandler):
         if subject != self.subject(answer):
             self.reply(answer.status, answer.getheaders(), body)
         elif fault.isdigit():
-            error = json.dumps({"errors": [{"code": _CODES[fault], "message": _CODES[fault].lower()}]}).encode()
-            headers = [("Content-Type", "application/json"), ("Content-Length", str(len(error)))]
-            self.reply(int(fault), headers, error)
+            self.refuse(int(fault), {"errors": [{"code": _CODES[fault], "message": _CODES[fault].lower()}]})
         elif fault == "stall":
             self.server.ended.wait()
+        elif fault == "hang":
+            self.reply(answer.status, answer.getheaders(), body[: len(body) // 2])
+            self.server.ended.wait()
+            self.close_connection = True
         elif fault == "cut":
             self.reply(answer.status, answer.getheaders(), body[: len(body) // 2])
             self.close_connection = True
         elif fault == "alter":
-            self.reply(answer.status, answer.getheaders(), bytes([body[0] ^ 1]) + body[1:])
+            self.reply(answer.status, answer.getheaders(), bytes(byte ^ 1 for byte in body[:1]) + body[1:])
+        elif fault == "reword":  # still JSON, and of the same meaning and length
+            self.reply(answer.status, answer.getheaders(), body.replace(b"\n", b" "))
 
     do_HEAD = do_GET  # noqa: N815  # as http.server wants it
 
@@ -79,8 +87,14 @@ class _Handler(BaseHTTPRequestHandler):
         if "/manifests/" in self.path:
             return "manifest"
         if "/blobs/" in self.path:
-            return "layer" if int(answer.getheader("Content-Length", 0)) >= _SMALLEST_LAYER else "config"
+            # After a cut an engine asks for the rest only: `bytes 100-199/200`.
+            size = answer.getheader("Content-Range", "").rpartition("/")[2] or answer.getheader("Content-Length", "0")
+            return "layer" if int(size) >= _SMALLEST_LAYER else "config"
         return "ping"
+
+    def refuse(self, status, error, *headers):
+        body = json.dumps(error).encode()
+        self.reply(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers], body)
 
     def reply(self, status, headers, body):
         self.send_response(status)
@@ -93,3 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def basic(login):
+    """A login as the header that carries it."""
+    return "Basic " + base64.b64encode(f"{login.username}:{login.password}".encode()).decode()

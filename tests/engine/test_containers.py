@@ -147,6 +147,12 @@ def test_a_malformed_argument_is_final(engine, spec):
         engine.containers.create(spec(name="not a name"))
 
 
+def test_a_volume_that_would_hide_all_of_the_image_is_final(engine, spec, name):
+    """The engine answers 500, as if it were its own fault."""
+    with pytest.raises(SpecInvalid, match=name):
+        engine.containers.create(spec(volumes={f"{name}-data": "/"}))
+
+
 def test_starting_stopping_and_removing_twice(engine, create):
     made = create()
     first = engine.containers.start(made)

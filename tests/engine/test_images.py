@@ -1,5 +1,6 @@
 """Pulling and inspecting, with a real registry that asks for a password."""
 
+import base64
 import json
 import socket
 
@@ -54,8 +55,8 @@ def test_a_pull_without_the_right_password_is_denied(engine, make_image, other):
 
 
 def test_the_users_own_login_is_never_used(namespace, engine, make_image, registry, login, tmp_path, monkeypatch):
-    auth = {registry: {"username": login.username, "password": login.password}}
-    (tmp_path / "config.json").write_text(json.dumps({"auths": auth}))
+    auth = base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     with Engine(labels=engine.containers.labels) as with_login, pytest.raises(PullDenied):
         with_login.images.pull(make_image("private"))

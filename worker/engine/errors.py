@@ -100,18 +100,20 @@ def _rule(
 _ANY_5XX = range(500, 600)
 _RULES = (
     _rule(DiskFull, "free disk space on the engine's host", text=r"no space left on device"),
-    # A pull's status tells little: 500 for most, or 200 with the error in the stream (status 0 here).
+    # A pull's status tells little: 500 for most, or 200 with the error in the stream (status 0 here). The texts
+    # hold names that callers choose, as in `manifest for …/denied:429 not found`: those aren't to match.
     _rule(
         RegistryUnavailable,
         "the registry limits how often it may be asked; try again later",
         "pull",
-        text=r"toomanyrequests|too many requests|\b429\b",
+        text=r"(^|: )toomanyrequests|too many requests|HTTP 429|: 429 ",
     ),
     _rule(
         PullDenied,
         "check that the image exists and that the credential may pull it",
         "pull",
-        text=r"unauthorized|no basic auth|authentication required|denied|forbidden|\b40[13]\b",
+        text=r"(^|(?<!for)\s)(unauthorized|denied|forbidden)\b|no basic auth|authentication required|"
+        r"HTTP 40[13]|: 40[13] ",
     ),
     _rule(
         ImageNotFound,
@@ -129,6 +131,10 @@ _RULES = (
     _rule(RegistryUnavailable, "check that the registry is up and can be reached from the engine's host", "pull"),
     _rule(ImageNotFound, "pull it first", "inspect", 404),
     _rule(ImageNotFound, "pull it first", "create", 404, r"image"),
+    # 500, on 20.10 and on 26.1.
+    _rule(
+        SpecInvalid, "correct the volumes' paths", "create", _ANY_5XX, r"invalid (volume specification|mount config)"
+    ),
     _rule(NameConflict, "remove or rename the container that has the name", "create rename", 409),
     _rule(
         PortInUse,
