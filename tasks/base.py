@@ -12,10 +12,10 @@ Messages are acknowledged late, so each function says in its docstring what a se
 """
 
 import inspect
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import structlog
 from celery import Task
 from pydantic import BaseModel, ConfigDict
 
@@ -23,7 +23,7 @@ from worker.celery import app
 from worker.errors import DeploymentError, SpecInvalid, Transient
 from worker.spec import Arguments, parse
 
-log = structlog.get_logger()
+_LONGEST_PAUSE = 30.0
 
 
 class Result(BaseModel):
@@ -38,12 +38,7 @@ class Operation(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
     abstract = True
     acks_late = True
     throws = (DeploymentError,)
-    autoretry_for = (Transient,)
     max_retries = 4
-    # 1, 2, 4, 8 s, each times a random factor below 1.
-    retry_backoff = 1
-    retry_backoff_max = 30
-    retry_jitter = True
     # Celery's own check of arguments would fail at the sender, with a TypeError.
     typing = False
 
@@ -52,19 +47,31 @@ A = TypeVar("A", bound=Arguments)
 R = TypeVar("R", bound=Result)
 
 
-def operation(name: str, **options: Any) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
+def operation(name: str) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
     """Register a function as a task of the contract; the function itself stays callable without Celery."""
 
     def register(function: Callable[[A], R]) -> Callable[[A], R]:
         model: type[A] = inspect.signature(function).parameters["arguments"].annotation
 
-        @app.task(name=name, base=Operation, **options)
-        def run(*positional: object, **named: object) -> dict[str, Any]:
-            return function(checked(model, name, positional, named)).model_dump(mode="json")
+        @app.task(name=name, base=Operation, bind=True)
+        def run(self: Operation, /, *positional: object, **named: object) -> dict[str, Any]:
+            arguments = checked(model, name, positional, named)
+            try:
+                return function(arguments).model_dump(mode="json")
+            except Transient as error:
+                raise self.retry(exc=error, countdown=pause(self.request.retries + 1)) from error
 
         return function
 
     return register
+
+
+def pause(attempt: int) -> float:
+    """Seconds between this attempt and the next: 1, 2, 4, … to 30, each times a random factor from a half to 1.
+
+    Celery's own jitter begins at 0, so that a row of its pauses need not grow.
+    """
+    return min(_LONGEST_PAUSE, 2.0 ** min(attempt - 1, 10)) * random.uniform(0.5, 1)  # noqa: S311  # no secret hangs on it
 
 
 def checked(model: type[A], task: str, positional: Sequence[object], named: Mapping[str, object]) -> A:

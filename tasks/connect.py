@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from tasks.base import Result, operation
 from worker.engine import Container, engine
-from worker.spec import Alias, Arguments, ContainerReference, NetworkName
+from worker.errors import Transient
+from worker.settings import NetworkName
+from worker.spec import Alias, Arguments, ContainerReference
 
 
 class ConnectArguments(Arguments):
@@ -49,5 +51,10 @@ def attach(network: str, container: Container, aliases: Sequence[str]) -> Contai
         return container
     if present is not None:
         engine().networks.disconnect(network, container)
-    engine().networks.connect(network, container, sorted({*aliases, *(present or ())} - {container.id[:12]}))
+    wanted = sorted({*aliases, *(present or ())} - {container.id[:12]})
+    try:
+        engine().networks.connect(network, container, wanted)
+    except Transient:
+        # Tried again at once: a later run would not know the aliases that it had.
+        engine().networks.connect(network, container, wanted)
     return engine().containers.inspect(container.id)

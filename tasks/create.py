@@ -8,6 +8,7 @@ from tasks.base import Result, operation
 from tasks.ensure_network import EnsureNetworkArguments, ensure_network
 from worker import plan
 from worker.engine import ContainerRef, ContainerSpec, engine
+from worker.errors import NameConflict
 from worker.keyring import keyring
 from worker.labels import container_name
 from worker.reference import ImageReference
@@ -59,12 +60,23 @@ def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> 
 
     Raises CredentialMissing, and what `Containers.create` raises.
     """
-    containers = engine().containers
-    if made := containers.labelled(containers.labels.select(deployment=deployment_id)):
-        return ContainerRef(made[0].id, made[0].name)
+    if made := _made_by(deployment_id):
+        return made
     ensure_network(EnsureNetworkArguments(network=container.network))
     environment = {**container.environment, **open_secrets(spec)}
-    return ContainerRef(containers.create(replace(container, environment=environment)), container.name)
+    try:
+        return ContainerRef(engine().containers.create(replace(container, environment=environment)), container.name)
+    except NameConflict:
+        # It may be our own that has the name: an earlier call whose answer was lost, and that took its time.
+        if made := _made_by(deployment_id):
+            return made
+        raise
+
+
+def _made_by(deployment_id: str) -> ContainerRef | None:
+    containers = engine().containers
+    made = containers.labelled(containers.labels.select(deployment=deployment_id))
+    return ContainerRef(made[0].id, made[0].name) if made else None
 
 
 def open_secrets(spec: DeploymentSpec) -> dict[str, str]:

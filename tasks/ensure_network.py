@@ -8,7 +8,8 @@ import redis.exceptions
 from tasks.base import Result, operation
 from worker.engine import engine
 from worker.errors import EngineUnavailable
-from worker.spec import Arguments, NetworkName
+from worker.settings import NetworkName
+from worker.spec import Arguments
 from worker.store import network_lock
 
 
@@ -33,9 +34,10 @@ def ensure_network(arguments: EnsureNetworkArguments) -> EnsureNetworkResult:
         return EnsureNetworkResult(network=name, network_id=found.id, created=False)
     # Engines make two networks of one name when asked twice at once.
     with _only_one_makes(name):
-        found = networks.find(name)
-        made = found or networks.create(name)
-    return EnsureNetworkResult(network=name, network_id=made.id, created=found is None)
+        if found := networks.find(name):
+            return EnsureNetworkResult(network=name, network_id=found.id, created=False)
+        made = networks.create(name)
+    return EnsureNetworkResult(network=name, network_id=made.id, created=True)
 
 
 @contextmanager

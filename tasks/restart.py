@@ -1,6 +1,7 @@
 """`docker.restart`: stop and start a managed container (R6)."""
 
 from tasks.base import operation
+from tasks.evidence import with_evidence
 from tasks.start import StartResult
 from tasks.stop import StopArguments, stop_timeout
 from worker.engine import engine
@@ -11,7 +12,8 @@ def restart(arguments: StopArguments) -> StartResult:
     """Restart a container and say which host ports it has now; a second run restarts it again."""
     containers = engine().containers
     found = containers.managed(arguments.container)
-    restarted = containers.restart(found, stop_timeout(arguments.timeout))
+    with with_evidence(containers, found):
+        restarted = containers.restart(found, stop_timeout(arguments.timeout))
     return StartResult(
         container_id=restarted.id,
         container_name=restarted.name,

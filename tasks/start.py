@@ -1,6 +1,7 @@
 """`docker.start`: start a managed container (R5)."""
 
 from tasks.base import Result, operation
+from tasks.evidence import with_evidence
 from worker.engine import engine
 from worker.spec import Arguments, ContainerReference
 
@@ -20,10 +21,12 @@ class StartResult(Result):
 def start(arguments: StartArguments) -> StartResult:
     """Start a container and say which host ports it has; a second run finds it running."""
     containers = engine().containers
-    started = containers.start(containers.managed(arguments.container))
+    found = containers.managed(arguments.container)
+    with with_evidence(containers, found):
+        container = containers.start(found)
     return StartResult(
-        container_id=started.id,
-        container_name=started.name,
-        ports=dict(started.ports),
-        started_at=started.started_at,
+        container_id=container.id,
+        container_name=container.name,
+        ports=dict(container.ports),
+        started_at=container.started_at,
     )

@@ -14,9 +14,9 @@ SHARED_QUEUE = "celery"
 """What any Celery client sends to unless told otherwise."""
 
 
-def host_queue(values: Settings) -> str:
+def host_queue(namespace: str, host: str) -> str:
     """The queue of the workers that serve this engine: the steps of a deployment stay on it."""
-    return f"dw.{values.namespace}.{values.host}"
+    return f"dw.{namespace}.{host}"
 
 
 def _configuration(values: Settings) -> dict[str, object]:
@@ -33,7 +33,7 @@ def _configuration(values: Settings) -> dict[str, object]:
         # so each engine call and each step has a deadline of its own.
         "worker_pool": "threads",
         "worker_concurrency": values.concurrency,
-        "task_queues": [Queue(SHARED_QUEUE), Queue(host_queue(values))],
+        "task_queues": [Queue(SHARED_QUEUE), Queue(host_queue(values.namespace, values.host))],
         "task_default_queue": SHARED_QUEUE,
         # A message is acknowledged when its work is done, so a killed worker's comes back: each task can run twice.
         "task_acks_late": True,
@@ -42,10 +42,12 @@ def _configuration(values: Settings) -> dict[str, object]:
         "task_track_started": True,
         "worker_send_task_events": True,
         "broker_connection_retry_on_startup": True,
-        # Longer than any single task, or copies of it run at once; the sweep for lost messages every 10 s, where
-        # kombu's default is every 100 s. No promise depends on either: the driver sends due steps again itself.
+        # After this long a message that nobody acknowledged is delivered again: a dead worker's, and one that is still
+        # at work on. No step depends on it, as the driver sends due steps again itself and a copy finds nothing to do;
+        # an operation that takes longer, as a pull may, runs beside its copy, which each can stand. The sweep is every
+        # 10 s, where kombu's default is every 100.
         "broker_transport_options": {
-            "visibility_timeout": 3600,
+            "visibility_timeout": 600,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
         },

@@ -15,9 +15,9 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from worker.celery import app, host_queue
-from worker.record import Claim, Step
+from worker.record import Claim
 from worker.settings import settings
-from worker.store import Deployments, deployments
+from worker.store import Deployments, Due, deployments
 
 log = structlog.get_logger()
 
@@ -25,16 +25,22 @@ _LONGEST_NAP = 1.0
 _SHORTEST_NAP = 0.02
 
 
-def send(deployment_id: str, step: Step) -> None:
-    """Enqueue a step for this host's workers; a copy too many finds nothing to claim."""
-    app.send_task(
-        step.task,
-        kwargs={"deployment_id": deployment_id},
-        queue=host_queue(settings()),
-        root_id=deployment_id,
-        parent_id=deployment_id,
-        ignore_result=True,
-    )
+def send(due: Due) -> None:
+    """Enqueue a step for its host's workers; a copy too many finds nothing to claim.
+
+    What can't be sent now is sent by the driver: the alarm for it is set already.
+    """
+    try:
+        app.send_task(
+            due.step.task,
+            kwargs={"deployment_id": due.id},
+            queue=host_queue(settings().namespace, due.host),
+            root_id=due.id,
+            parent_id=due.id,
+            ignore_result=True,
+        )
+    except OperationalError as error:
+        log.warning("step_not_sent", deployment=due.id, step=due.step, error=str(error))
 
 
 class Driver:
@@ -83,18 +89,18 @@ class Driver:
             self._woken.wait(nap)
             self._woken.clear()
             try:
-                nap = self._send_due()
                 if time.monotonic() >= renew_at:
-                    renew_at = time.monotonic() + self._renew_seconds
                     self._renew_held()
-            except (redis.RedisError, OperationalError) as error:
+                    renew_at = time.monotonic() + self._renew_seconds
+                nap = self._send_due()
+            except redis.RedisError as error:
                 log.warning("driver_waits_for_redis", error=str(error))
                 nap = _LONGEST_NAP
 
     def _send_due(self) -> float:
         alarms = self._records.ring()
-        for deployment_id, step in alarms.steps:
-            send(deployment_id, step)
+        for due in alarms.steps:
+            send(due)
         if alarms.until_next is None:
             return _LONGEST_NAP
         return min(max(alarms.until_next, _SHORTEST_NAP), _LONGEST_NAP)

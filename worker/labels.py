@@ -19,6 +19,8 @@ class Label(StrEnum):
     IMAGE = "image"
     DIGEST = "digest"
     FINGERPRINT = "fingerprint"
+    SECRETS = "secret-variables"
+    """The names of the variables whose values are shown nowhere, comma-separated."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,6 @@ class Labels:
             and bool(self.get(labels, Label.PROJECT))
             and bool(self.get(labels, Label.STAGE))
         )
-
-    def are_reserved(self, name: str) -> bool:
-        """Whether no caller may set this label."""
-        return name == self.prefix or name.startswith(f"{self.prefix}.")
 
 
 def container_name(prefix: str, project: str, stage: str, image: ImageReference) -> str:

@@ -72,12 +72,10 @@ def temporary_name(wanted: str, deployment_id: str) -> str:
     return f"{wanted}-{hashlib.sha256(deployment_id.encode()).hexdigest()[:8]}"
 
 
-def live_twin(labels: Labels, instances: Sequence[Listed], mark: str) -> Listed | None:
-    """The running instance that was made of the same image with the same arguments, if there is one."""
-    return next(
-        (each for each in instances if each.state == "running" and labels.get(each.labels, Label.FINGERPRINT) == mark),
-        None,
-    )
+def live_twin(labels: Labels, older: Sequence[Listed], mark: str) -> Listed | None:
+    """The newest instance that runs, if it was made of the same image with the same arguments."""
+    newest = next((each for each in older if each.state == "running"), None)
+    return newest if newest and labels.get(newest.labels, Label.FINGERPRINT) == mark else None
 
 
 def surplus(older: Sequence[Listed], keep: int) -> list[Listed]:
@@ -115,9 +113,11 @@ def container_spec(
         deployment=deployment_id,
         image=str(ImageReference.parse(spec.image)),
         digest=digest or "",
+        secrets=",".join(sorted(spec.secret_env)),
     )
     return ContainerSpec(
         name=name,
+        image=str(ImageReference.parse(spec.image)),
         image_id=image_id,
         network=network,
         aliases=spec.aliases,

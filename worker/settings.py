@@ -9,8 +9,20 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from redis.connection import parse_url
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+
+
+def _user_defined(network: str) -> str:
+    if network in {"host", "none", "default", "container"}:
+        raise ValueError(f"{network} means no network of its own to the engine")
+    return network
+
+
+NetworkName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,126}$"), AfterValidator(_user_defined)
+]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -21,6 +33,10 @@ class SettingsInvalid(ValueError):
 def _redis_url(url: str) -> str:
     if not url.startswith(("redis://", "rediss://")):
         raise ValueError("must start with redis:// or rediss://")
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]  # as redis-py has it
+    except ValueError:
+        raise ValueError("must be an address, as in redis://127.0.0.1:6379/0") from None
     return url
 
 
@@ -48,7 +64,7 @@ class Settings(BaseSettings):
     """This engine's name: what a deployment's `host` means, and the name of its queue."""
     namespace: Name = "default"
     """This installation's name: containers of another one are never touched."""
-    network: Name = "staging-net"
+    network: NetworkName = "staging-net"
     """The network that all managed containers are on (R12); made where it is missing."""
     name_prefix: Name = "dw"
     label_prefix: Name = "docker-watcher"

@@ -12,13 +12,14 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from worker.errors import PolicyDenied, SpecInvalid
 from worker.reference import ImageReference, normal_registry
-from worker.settings import Name, Seconds, settings
+from worker.settings import Name, NetworkName, Seconds, settings
 
 
 def _check_image(text: str) -> str:
@@ -40,7 +41,6 @@ def _check_path(text: str) -> str:
 
 Image = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_check_image)]
 Text = Annotated[str, StringConstraints(max_length=32_768), AfterValidator(_check_printable)]
-NetworkName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,126}$")]
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
 ContainerReference = Annotated[str, StringConstraints(pattern=r"^/?[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$")]
@@ -57,6 +57,9 @@ Registry = Annotated[str, AfterValidator(normal_registry)]
 PullPolicy = Literal["always", "missing"]
 
 _HIGHEST_PORT = 65_535
+
+ACCEPTED = "accepted"
+"""The validation context of a spec that is read back: this worker's settings were asked when it was accepted."""
 
 
 class Arguments(BaseModel):
@@ -98,7 +101,7 @@ class DeploymentSpec(Arguments):
     volumes: dict[VolumeName, PathInside] = {}
     memory: Annotated[int, Field(ge=6 * 1024**2)] | None = None
     """Bytes; the engine refuses less than 6 MiB."""
-    cpus: Annotated[float, Field(gt=0, le=4096)] | None = None
+    cpus: Annotated[float, Field(ge=0.01, le=4096)] | None = None
     pids: Annotated[int, Field(ge=1)] | None = None
     read_only: bool = False
     restart: RestartPolicy = "unless-stopped"
@@ -120,17 +123,16 @@ class DeploymentSpec(Arguments):
 
     @field_validator("labels")
     @classmethod
-    def _labels_are_not_reserved(cls, labels: dict[str, str]) -> dict[str, str]:
+    def _labels_are_not_reserved(cls, labels: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         prefix = settings().label_prefix
-        for name in labels:
-            if name == prefix or name.startswith(f"{prefix}."):
-                raise ValueError(f"labels that begin with {prefix} are docker-watcher's own")
+        if info.context != ACCEPTED and any(f"{name}.".startswith(f"{prefix}.") for name in labels):
+            raise ValueError(f"labels that begin with {prefix} are docker-watcher's own")
         return labels
 
     @field_validator("host")
     @classmethod
-    def _host_is_this_one(cls, host: str | None) -> str | None:
-        if host not in {None, settings().host}:
+    def _host_is_this_one(cls, host: str | None, info: ValidationInfo) -> str | None:
+        if info.context != ACCEPTED and host not in {None, settings().host}:
             raise ValueError(f"this worker serves host {settings().host} only")
         return host
 

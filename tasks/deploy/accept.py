@@ -3,14 +3,14 @@
 from typing import Any
 
 from celery.exceptions import Ignore
+from redis.exceptions import RedisError
 
-from tasks.base import Operation, checked
+from tasks.base import Operation, checked, pause
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
 from worker.celery import app
 from worker.driver import send
-from worker.record import FIRST, Step
 from worker.reference import ImageReference
 from worker.spec import DeploymentSpec, check_policy, parse
 from worker.store import deployments
@@ -34,9 +34,11 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     open_secrets(spec)
     if not deployments().is_known(deployment_id):
         outcome.progress(deployment_id, step="accept")
-    accepted = deployments().accept(deployment_id, spec)
-    if accepted.superseded:
-        send(accepted.superseded, Step.REPORT)
-    if accepted.outcome == "running":
-        send(deployment_id, FIRST)
+    try:
+        accepted = deployments().accept(deployment_id, spec)
+    except RedisError as error:
+        # It may have been recorded: a second run finds that out.
+        raise self.retry(exc=error, countdown=pause(self.request.retries + 1)) from error
+    if accepted.due:
+        send(accepted.due)
     raise Ignore

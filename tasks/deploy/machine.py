@@ -3,26 +3,25 @@
 A message carries only a deployment's id, so any copy of it does the work that is due, or finds nothing to do.
 """
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from tasks.base import Operation
+from tasks.base import Operation, pause
 from tasks.deploy import outcome
 from worker.celery import app
 from worker.driver import driver, send
 from worker.errors import DeadlineExceeded, DeploymentError, EngineUnavailable
 from worker.record import ON_FAILURE, ON_SUCCESS, Claim, Found, Step
+from worker.settings import settings
 from worker.spec import Arguments, DeploymentId, parse
-from worker.store import deployments
+from worker.store import Due, deployments
 
 log = structlog.get_logger()
 
 MOST_ATTEMPTS = 5
-_LONGEST_PAUSE = 30.0
 # A proven candidate is brought to its end, however late.
 _HAVE_DEADLINE = ON_FAILURE.keys() - {Step.PROMOTE}
 
@@ -46,8 +45,8 @@ class StepArguments(Arguments):
     deployment_id: DeploymentId
 
 
-class LeaseLost(Exception):  # no error: another worker has the step
-    """Raised inside a step that notices that another worker may have it."""
+class LeaseLost(Exception):
+    """Another worker may have the step: no failure, but nothing more is to be done here."""
 
 
 StepFunction = Callable[[Claim], Done | Wait | None]
@@ -58,7 +57,7 @@ def step(name: Step) -> Callable[[StepFunction], StepFunction]:
     """Register what a step does as the Celery task `docker.deploy.<step>`."""
 
     def register(function: StepFunction) -> StepFunction:
-        @app.task(name=name.task, base=Operation, ignore_result=True, autoretry_for=())
+        @app.task(name=name.task, base=Operation, ignore_result=True)
         def run(**named: object) -> dict[str, Any]:
             return perform(function, name, parse(StepArguments, name.task, named).deployment_id)
 
@@ -83,12 +82,18 @@ def perform(function: StepFunction, name: Step, deployment_id: str) -> dict[str,
     ):
         try:
             check_bounds(claim)
-            outcome.progress(claim.id, step=claim.step)
+            if not _may_be_told(claim):
+                outcome.progress(claim.id, step=claim.step)
             return _committed(claim, function(claim))
         except DeploymentError as error:
             return _failed(claim, error)
         except LeaseLost:
             return {"outcome": "lease lost"}
+
+
+def _may_be_told(claim: Claim) -> bool:
+    """Whether the result may stand already, which no progress is to replace."""
+    return claim.step is Step.REPORT or (claim.step is Step.UNDO and claim.attempt > MOST_ATTEMPTS)
 
 
 def check_bounds(claim: Claim) -> None:
@@ -108,8 +113,8 @@ def check_bounds(claim: Claim) -> None:
         )
     if claim.attempt > MOST_ATTEMPTS:
         raise EngineUnavailable(
-            f"Deployment of {claim.spec.image} to {claim.spec.project}/{claim.spec.stage} failed: {MOST_ATTEMPTS} "
-            f"workers in a row ended in step {claim.step}; look into their logs.",
+            f"Deployment of {claim.spec.image} to {claim.spec.project}/{claim.spec.stage} failed: step {claim.step} "
+            f"was begun {MOST_ATTEMPTS} times and never came to an end; look into the workers' logs.",
             {"step": claim.step, "image": claim.spec.image},
         )
 
@@ -125,18 +130,19 @@ def _committed(claim: Claim, answer: Done | Wait | None) -> dict[str, Any]:
     seconds = {**answer.found.seconds, claim.step: round(claim.elapsed, 3)}
     if deployments().advance(claim, following, answer.found.model_copy(update={"seconds": seconds}), claim.error):
         log.info("step_done", step=claim.step, seconds=seconds[claim.step])
-        send(claim.id, following)
+        send(Due(claim.id, following, settings().host))
     return {"outcome": "done", "next": following}
 
 
-def _failed(claim: Claim, error: DeploymentError) -> dict[str, Any]:
+def _failed(claim: Claim, cause: DeploymentError) -> dict[str, Any]:
+    error = type(cause)(cause.message, {"image": claim.spec.image, **cause.facts, "step": claim.step})
     if claim.step not in ON_FAILURE or (error.retryable and claim.attempt < MOST_ATTEMPTS):
-        pause = min(_LONGEST_PAUSE, 2 ** (claim.attempt - 1)) * random.uniform(0.5, 1)  # noqa: S311  # no secret hangs on it
-        deployments().retry(claim, pause)
+        seconds = pause(claim.attempt)
+        deployments().retry(claim, seconds)
         driver().wake()
-        log.warning("step_retried", step=claim.step, error=error.message, pause=round(pause, 1))
-        return {"outcome": "retry", "seconds": pause, "error": error.message}
+        log.warning("step_retried", step=claim.step, error=error.message, pause=round(seconds, 1))
+        return {"outcome": "retry", "seconds": seconds, "error": error.message}
     if deployments().advance(claim, ON_FAILURE[claim.step], claim.found, error):
         log.warning("step_failed", step=claim.step, error=error.message)
-        send(claim.id, ON_FAILURE[claim.step])
-    raise error
+        send(Due(claim.id, ON_FAILURE[claim.step], settings().host))
+    raise error from cause

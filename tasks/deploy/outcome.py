@@ -3,7 +3,10 @@
 import time
 from collections.abc import Callable
 
+import structlog
 from celery import current_task, states
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from worker.celery import app
 from worker.engine import PullProgress
@@ -12,12 +15,17 @@ from worker.record import Claim
 from worker.reference import ImageReference
 from worker.settings import settings
 
+log = structlog.get_logger()
+
 _PROGRESS_EVERY = 0.25
 
 
 def progress(deployment_id: str, **meta: object) -> None:
-    """Set the result backend's state to `PROGRESS`."""
-    app.backend.store_result(deployment_id, meta, "PROGRESS")
+    """Set the result backend's state to `PROGRESS`, if that can be done: no deployment is worth less for it."""
+    try:
+        app.backend.store_result(deployment_id, meta, "PROGRESS")
+    except (RedisError, RuntimeError) as error:
+        log.warning("progress_not_stored", deployment=deployment_id, error=str(error))
 
 
 def pull_progress(claim: Claim) -> Callable[[PullProgress], None]:
@@ -77,5 +85,8 @@ def _fail(deployment_id: str, error: DeploymentError) -> None:
 def _tell_monitors(event: str, deployment_id: str, **fields: object) -> None:
     # Celery told Flower that the task was received and started; that it ended is ours to tell.
     # Under the name of the worker that is at it, or Flower would show a worker that doesn't exist.
-    with app.events.default_dispatcher(hostname=current_task.request.hostname) as dispatcher:
-        dispatcher.send(event, uuid=deployment_id, **fields)
+    try:
+        with app.events.default_dispatcher(hostname=current_task.request.hostname) as dispatcher:
+            dispatcher.send(event, uuid=deployment_id, **fields)
+    except OperationalError as error:
+        log.warning("event_not_sent", deployment=deployment_id, error=str(error))

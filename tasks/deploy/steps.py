@@ -9,16 +9,16 @@ import structlog
 from tasks.connect import attach
 from tasks.create import make
 from tasks.deploy import outcome
-from tasks.deploy.evidence import evidence_of, not_proven
 from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
+from tasks.evidence import evidence_of, not_proven, with_evidence
 from tasks.pull import fetch
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
 from worker.engine import ContainerRef, Listed, PullProgress, engine
-from worker.errors import DeploymentError, StartFailed
+from worker.errors import DeploymentError
 from worker.labels import Label, container_name
-from worker.record import FIRST, Claim, Found, Step
+from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
 from worker.settings import settings
 from worker.store import deployments
@@ -54,7 +54,7 @@ def pull(claim: Claim) -> Done:
 @step(Step.INSPECT)
 def inspect(claim: Claim) -> Done:
     """Read what the image exposes."""
-    image = engine().images.inspect(_known(claim.found.image_id))
+    image = engine().images.inspect(_known(claim.found.image_id), called=claim.spec.image)
     return Done(_with(claim, exposed=list(image.ports)))
 
 
@@ -109,10 +109,9 @@ def connect(claim: Claim) -> Done:
 @step(Step.START)
 def start(claim: Claim) -> Done:
     """Start the container."""
-    try:
-        started = engine().containers.start(_container(claim))
-    except StartFailed as error:
-        raise error.with_facts(image=claim.spec.image, **evidence_of(engine().containers, _container(claim))) from error
+    containers = engine().containers
+    with with_evidence(containers, _container(claim)):
+        started = containers.start(_container(claim))
     return Done(_with(claim, ports=dict(started.ports)))
 
 
@@ -126,7 +125,8 @@ def prove(claim: Claim) -> Done | Wait:
     if verdict in {"healthy", "running"}:
         return Done(_with(claim, health=verdict, ports=dict(container.ports)))
     timeout = asked.timeout or settings().health_timeout
-    if verdict is None and claim.elapsed < timeout:
+    # Without HEALTHCHECK there is nothing to be late: how long it must run is what ends the wait.
+    if verdict is None and (container.health is None or claim.elapsed < timeout):
         # Quick checks at first, when most become healthy; one a second later on.
         return Wait(min(1.0, 0.1 + claim.elapsed / 5))
     raise not_proven(claim.spec, container, verdict, timeout, evidence_of(containers, container))
@@ -135,24 +135,28 @@ def prove(claim: Claim) -> Done | Wait:
 @step(Step.PROMOTE)
 def promote(claim: Claim) -> Done:
     """Give the proven container what it lacked as a candidate, and say which older ones go."""
-    containers, wanted = engine().containers, _wanted_name(claim)
+    spec, containers, wanted = claim.spec, engine().containers, _wanted_name(claim)
     older = _older_instances(claim)
     container = containers.inspect(_container(claim).id)
+    if container.state != "running" or container.health == "unhealthy":
+        # It was proven, and has ended since: the older ones go on serving.
+        verdict = "failed" if container.state != "running" else "unhealthy"
+        raise not_proven(spec, container, verdict, 0, evidence_of(containers, container))
     if container.name != wanted:
         for each in older:
             if each.name == wanted:
                 containers.rename(each, plan.temporary_name(wanted, _deployment_of(each)))
         containers.rename(container, wanted)
-    containers.set_restart_policy(container, claim.spec.restart)
+    containers.set_restart_policy(container, spec.restart)
     if claim.found.withheld_aliases:
-        for network in container.addresses:
-            container = attach(network, container, claim.found.withheld_aliases)
+        for network in (settings().network, spec.network):
+            container = attach(network, container, spec.aliases) if network else container
     return Done(
         _with(
             claim,
             container_name=wanted,
             ports=dict(container.ports),
-            replaced=[each.id for each in plan.surplus(older, claim.spec.keep)],
+            replaced=[each.id for each in plan.surplus(older, spec.keep)],
         )
     )
 
@@ -160,17 +164,19 @@ def promote(claim: Claim) -> Done:
 @step(Step.RETIRE)
 def retire(claim: Claim) -> Done:
     """Stop and remove the older instances that go; the new one serves, so this can't fail the deployment."""
-    containers = engine().containers
-    going = [each for each in _older_instances(claim) if each.id in claim.found.replaced]
-    for each in going:
+    containers, stayed = engine().containers, set()
+    for each in _older_instances(claim):
+        if each.id not in claim.found.replaced:
+            continue
         try:
             containers.stop(each, stop_timeout(None))
             containers.remove(each, force=True)
         except DeploymentError as error:
             if claim.attempt < MOST_ATTEMPTS:
                 raise
+            stayed.add(each.id)
             log.warning("container_not_retired", container=each.name, error=error.message)
-    return Done(claim.found)
+    return Done(_with(claim, replaced=[each for each in claim.found.replaced if each not in stayed]))
 
 
 @step(Step.UNDO)
@@ -184,7 +190,7 @@ def undo(claim: Claim) -> Done:
             if each.name == plan.temporary_name(wanted, _deployment_of(each)) and not containers.find_named(wanted):
                 containers.rename(each, wanted)
     except DeploymentError:
-        if claim.attempt >= MOST_ATTEMPTS:
+        if claim.attempt == MOST_ATTEMPTS:
             # Whoever asked has waited long enough; the removal is tried again until the engine is back.
             outcome.store(claim)
         raise
@@ -198,7 +204,7 @@ def report(claim: Claim) -> None:
     successor = deployments().close(claim)
     log.info("deployment_ended", error=claim.error and repr(claim.error), seconds=claim.found.seconds)
     if successor:
-        send(successor, FIRST)
+        send(successor)
 
 
 def _with(claim: Claim, **found: object) -> Found:

@@ -96,6 +96,7 @@ def spec(engine, shop, network, name):
     def make(**changed):
         defaults = {
             "name": name,
+            "image": "the-shop:v1",
             "image_id": shop.id,
             "network": network,
             "labels": engine.containers.labels.select(project="shop", stage="test"),

@@ -82,4 +82,6 @@ def test_a_disk_that_is_full_by_now_takes_no_container(small_engine, data, make_
         while True:
             filling.write(bytes(4096))
     with pytest.raises(DiskFull, match="one-too-many"):
-        small_engine.containers.create(ContainerSpec(name="one-too-many", image_id=image.id, network="none"))
+        small_engine.containers.create(
+            ContainerSpec(image="shop:v1", name="one-too-many", image_id=image.id, network="none")
+        )

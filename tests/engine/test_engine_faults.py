@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine.engine_proxy import EngineProxy
 from tests.services import required
-from worker.engine import ContainerRef, ContainerSpec, Engine
+from worker.engine import Container, ContainerRef, ContainerSpec, Engine
 from worker.engine.container import Containers
 from worker.engine.image import Images
 from worker.engine.network import Networks
@@ -22,7 +22,25 @@ from worker.reference import ImageReference
 LABELS = Labels("docker-watcher", "away")
 SHOP = ContainerRef("0123456789abcdef", "the-shop")
 IMAGE = ImageReference.parse("127.0.0.1:5000/acme/the-shop:v1")
-SPEC = ContainerSpec(name="the-shop", image_id="sha256:1", network="net")
+SPEC = ContainerSpec(name="the-shop", image="shop:v1", image_id="sha256:1", network="net")
+SEEN = Container(
+    id=SHOP.id,
+    name=SHOP.name,
+    image="shop:v1",
+    image_id="sha256:1",
+    labels={},
+    state="running",
+    health=None,
+    health_log=(),
+    exit_code=0,
+    oom_killed=False,
+    restart_count=0,
+    created="",
+    started_at="",
+    ports={},
+    addresses={},
+    aliases={},
+)
 
 OPERATIONS = {
     Images.pull: lambda engine: engine.images.pull(IMAGE, stall_timeout=1),
@@ -39,7 +57,7 @@ OPERATIONS = {
     Containers.remove: lambda engine: engine.containers.remove(SHOP, force=True),
     Containers.rename: lambda engine: engine.containers.rename(SHOP, "other"),
     Containers.set_restart_policy: lambda engine: engine.containers.set_restart_policy(SHOP, "no"),
-    Containers.logs: lambda engine: engine.containers.logs(SHOP, 1),
+    Containers.logs: lambda engine: engine.containers.logs(SEEN, 1),
     Networks.find: lambda engine: engine.networks.find("the-shop-net"),
     Networks.get: lambda engine: engine.networks.get("the-shop-net"),
     Networks.create: lambda engine: engine.networks.create("the-shop-net"),

@@ -34,6 +34,15 @@ def test_a_pull_by_digest_brings_what_the_tag_once_was(engine, make_image, login
     assert engine.images.pull(pinned, login=login).image.id == first.id
 
 
+def test_a_tag_that_moves_while_its_image_is_pulled_changes_nothing(engine, raw, make_image, shop, login):
+    reference = make_image("moving")
+    pulled = engine.images.pull(
+        reference, login=login, on_progress=lambda _: raw.tag(shop.id, reference.name, reference.tag)
+    )
+    assert raw.inspect_image(str(reference))["Id"] == shop.id
+    assert pulled.image.id == raw.inspect_image(reference.pinned(pulled.image.digest))["Id"] != shop.id
+
+
 def test_an_image_says_what_it_exposes_checks_and_is_labelled_with(engine, make_image, login):
     made = make_image("described", expose=("8080/tcp", "53/udp"), labels={"team": "a"})
     image = engine.images.pull(made, login=login).image

@@ -129,6 +129,28 @@ def test_a_container_that_is_not_managed_is_left_alone(stage, task):
         stage.engine.remove_container(theirs)
 
 
+def test_what_does_not_start_says_why(stage, images):
+    image = images("unstartable", "v1", command=["/no/such/program"])
+    stage.ask("docker.pull", image=image)
+    made = stage.ask("docker.create", **stage.deployment(image))
+    error = stage.send("docker.start", container=made["container_id"]).get(timeout=30, propagate=False)
+    stage.ask("docker.remove", container=made["container_id"])
+    assert type(error).__name__ == "StartFailed"
+    assert made["name"] in error.args[0]
+    assert error.args[1].keys() >= {"exit_code", "oom_killed", "logs"}
+
+
+def test_an_operation_is_tried_again_too(stage):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        image = f"127.0.0.1:{closed.getsockname()[1]}/acme/shop:v1"
+        sent = stage.send("docker.pull", image=image)
+        stage.until(lambda: sent.state == "RETRY")
+        error = sent.get(timeout=60, propagate=False)
+    assert type(error).__name__ == "RegistryUnavailable"
+    assert image in error.args[0]
+
+
 def test_no_such_image_on_the_engine(stage):
     for task, arguments in (
         ("docker.inspect", {"image": "acme/nothing:v1"}),

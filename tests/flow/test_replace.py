@@ -64,6 +64,19 @@ def test_aliases_move_to_the_new_version_once_it_is_proven(stage, installation):
     assert "web" in container["NetworkSettings"]["Networks"][installation.network]["Aliases"]
 
 
+def test_an_older_version_that_is_kept_can_be_made_the_newest_again(stage):
+    stage.deploy("shop:v1", keep=2)
+    stage.deploy("shop:v2", keep=2)
+    third = stage.deploy("shop:v1", keep=2)
+    assert third["state"] == "live"
+    assert page(third) == "shop v1"
+
+
+def test_a_container_without_healthcheck_may_take_longer_than_the_health_timeout(stage, images):
+    image = images("plain", "v1", healthcheck=None)
+    assert stage.deploy(image, health={"stable": 3, "timeout": 1})["health"] == "running"
+
+
 def test_a_further_network_is_joined(stage, installation):
     further = f"{installation.namespace}-further"
     stage.ask("docker.ensure_network", network=further)

@@ -62,6 +62,18 @@ def test_secrets_are_in_clear_neither_in_redis_nor_logs_nor_results_nor_flower(s
         assert installation.password not in text, place
 
 
+def test_a_container_that_dies_telling_its_secret_tells_it_to_nobody(stage, installation, images):
+    image = images("tattler", "v1", command=["/bin/busybox", "sh", "-c", "echo db is postgres://u:$TOKEN@db; exit 3"])
+    sealed = installation.dw("seal", f"{stage.project}/staging", "TOKEN", input=CANARY).stdout.strip()
+    error = stage.send("docker.deploy", **stage.deployment(image, secret_env={"TOKEN": sealed})).get(
+        timeout=30, propagate=False
+    )
+    assert error.args[1]["logs"] == ["db is postgres://u:***@db"]
+    assert "***" in error.args[0]
+    assert CANARY.encode() not in everything_in(installation.redis_url)
+    assert CANARY not in "".join(path.read_text() for path in installation.folder.iterdir())
+
+
 def test_a_sealed_variable_does_not_open_in_another_stage(stage, installation):
     sealed = installation.dw("seal", "other/staging", "TOKEN", input=CANARY).stdout.strip()
     error = stage.send("docker.deploy", **stage.deployment("shop:v1", secret_env={"TOKEN": sealed})).get(

@@ -1,5 +1,6 @@
 """Records on a real Redis: who may do what, and when."""
 
+import json
 import uuid
 
 import pytest
@@ -9,7 +10,7 @@ from worker.errors import EngineUnavailable
 from worker.record import Found, Step
 from worker.settings import Settings
 from worker.spec import DeploymentSpec, parse
-from worker.store import Deployments
+from worker.store import Deployments, Due
 
 LEASE = 0.3
 
@@ -98,6 +99,17 @@ def test_a_renewed_lease_goes_on(records, connection):
     assert records.advance(claim, Step.INSPECT, Found())
 
 
+def test_a_claim_that_has_ended_can_be_renewed_no_more(records):
+    records.accept("a", spec())
+    claim = records.claim("a", Step.PULL)
+    assert records.advance(claim, Step.INSPECT, Found())
+    assert not records.renew(claim)
+    last = records.claim("a", Step.INSPECT)
+    records.close(last)
+    assert not records.renew(last)
+    assert records.ring().until_next is None
+
+
 def test_a_retry_is_due_later_and_counts_and_a_wait_does_not(records):
     records.accept("a", spec())
     records.retry(records.claim("a", Step.PULL), 0.1)
@@ -121,7 +133,7 @@ def test_alarms_ring_for_what_nobody_sends(records):
     assert records.ring().steps == []
     while not (steps := records.ring().steps):
         pass
-    assert steps == [("a", Step.PULL)]
+    assert steps == [Due("a", Step.PULL, "local")]
     assert records.ring().steps == []
     assert records.ring().until_next <= LEASE
 
@@ -130,12 +142,12 @@ def test_a_stage_has_one_running_and_one_waiting_and_the_newest_waits(records):
     assert records.accept("a", spec()).outcome == "running"
     assert records.accept("other", spec("other")).outcome == "running"
     assert records.accept("b", spec()).outcome == "waiting"
-    assert records.accept("c", spec()).superseded == "b"
+    assert records.accept("c", spec()).due == Due("b", Step.REPORT, "local")
     superseded = records.claim("b", Step.REPORT)
     assert type(superseded.error).__name__ == "DeploymentSuperseded"
     assert records.close(superseded) is None
     assert records.claim("c", Step.PULL) is None
-    assert records.close(records.claim("a", Step.PULL)) == "c"
+    assert records.close(records.claim("a", Step.PULL)) == Due("c", Step.PULL, "local")
     assert records.claim("c", Step.PULL) is not None
     assert records.close(records.claim("other", Step.PULL)) is None
 
@@ -150,6 +162,33 @@ def test_one_that_waits_is_due_at_its_deadline(records):
     # Nobody waits any more.
     assert records.close(records.claim("a", Step.PULL)) is None
     assert records.accept("d", spec()).outcome == "running"
+
+
+def test_another_host_is_told_of_its_own_and_takes_no_others(connection, prefix, records):
+    there = Deployments(connection, prefix, Settings(lease_seconds=LEASE, host="there"))
+    records.accept("a", spec())
+    assert there.claim("a", Step.PULL) is None
+    assert there.accept("b", spec()).outcome == "waiting"
+    assert records.accept("c", spec()).due == Due("b", Step.REPORT, "there")
+    there.accept("d", spec())
+    assert records.close(records.claim("a", Step.PULL)) == Due("d", Step.PULL, "there")
+    assert records.claim("d", Step.PULL) is None
+    assert there.claim("d", Step.PULL) is not None
+
+
+def test_what_was_accepted_is_read_back_by_an_older_version(records, connection, prefix):
+    records.accept("a", spec(labels={"team": "x"}))
+    key = f"{prefix}deployment:a"
+    stored = json.loads(connection.hget(key, "spec"))
+    connection.hset(key, "spec", json.dumps({**stored, "of_the_future": 1, "host": "elsewhere"}))
+    assert records.claim("a", Step.PULL).spec.labels == {"team": "x"}
+
+
+def test_an_alarm_of_a_step_of_a_newer_version_is_left_to_its_workers(records, connection, prefix):
+    records.accept("a", spec())
+    connection.hset(f"{prefix}deployment:a", "step", "of-the-future")
+    connection.zadd(f"{prefix}alarms:local", {"a": 0})
+    assert records.ring().steps == []
 
 
 def test_an_ended_deployment_leaves_a_record_and_nothing_else(records, connection, prefix):

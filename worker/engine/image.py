@@ -53,7 +53,7 @@ class PullProgress:
         """Read a line of the engine's stream."""
         layer, status, detail = str(line.get("id")), line.get("status"), line.get("progressDetail") or {}
         if status == "Downloading" and detail.get("total"):
-            self._layers[layer] = (int(detail["current"]), int(detail["total"]))
+            self._layers[layer] = (int(detail.get("current", 0)), int(detail["total"]))
         elif status in {"Download complete", "Pull complete"} and layer in self._layers:
             total = self._layers[layer][1]
             self._layers[layer] = (total, total)
@@ -109,12 +109,12 @@ class Images:
         image = self.inspect(reference.pinned(digest))
         return Pulled(replace(image, digest=digest), downloaded)
 
-    def inspect(self, image: str) -> Image:
-        """Read an image by reference or id.
+    def inspect(self, image: str, called: str | None = None) -> Image:
+        """Read an image by reference or id; `called` is its name in errors.
 
         Raises ImageNotFound, EngineUnavailable.
         """
-        with engine_errors("inspect", image=image):
+        with engine_errors("inspect", image=called or image):
             return _image(self._api.inspect_image(image), image)  # type: ignore[no-untyped-call]  # so are its stubs
 
     def find(self, image: str) -> Image | None:

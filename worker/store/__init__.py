@@ -7,12 +7,13 @@ from redis.lock import Lock
 
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
-from worker.store.deployments import Deployments
+from worker.store.deployments import Deployments, Due
 
 __all__ = [
     "Credential",
     "Credentials",
     "Deployments",
+    "Due",
     "connection",
     "credentials",
     "deployments",

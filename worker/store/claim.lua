@@ -1,10 +1,10 @@
 -- Takes a step that is due, for the length of a lease.
--- KEYS: the record, the host's alarms. ARGV: id, step, holder, seconds of the lease.
--- Returns {now, the record's fields and values …}, or nothing if the step isn't due.
+-- KEYS: the record, the host's alarms. ARGV: id, step, holder, seconds of the lease, host.
+-- Returns {now, the record's fields and values …}, or nothing if the step isn't due on this host.
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
-local record = redis.call('HMGET', KEYS[1], 'step', 'due')
-if record[1] ~= ARGV[2] or tonumber(record[2]) > now then
+local record = redis.call('HMGET', KEYS[1], 'step', 'due', 'host')
+if record[1] ~= ARGV[2] or record[3] ~= ARGV[5] or tonumber(record[2]) > now then
   return {}
 end
 redis.call('HINCRBY', KEYS[1], 'fence', 1)

@@ -13,9 +13,19 @@ import redis
 from worker.errors import DeploymentError, DeploymentSuperseded
 from worker.record import FIRST, Claim, Found, Step
 from worker.settings import Settings
-from worker.spec import DeploymentSpec
+from worker.spec import ACCEPTED, DeploymentSpec
 
 _MOST_ALARMS_AT_ONCE = 100
+_STEPS = {step.value for step in Step}
+
+
+@dataclass(frozen=True)
+class Due:
+    """A step that is due, to be sent to the workers of its host."""
+
+    id: str
+    step: Step
+    host: str
 
 
 @dataclass(frozen=True)
@@ -23,14 +33,15 @@ class Accepted:
     """What became of a deployment that asked for its stage: `known`, `running` or `waiting`."""
 
     outcome: str
-    superseded: str | None
+    due: Due | None
+    """Its own first step, or the report of the one that it superseded."""
 
 
 @dataclass(frozen=True)
 class Alarms:
     """Steps that are due and that nobody holds, and the seconds until there may be more."""
 
-    steps: Sequence[tuple[str, Step]]
+    steps: Sequence[Due]
     until_next: float | None
 
 
@@ -60,7 +71,7 @@ class Deployments:
             f"{deployment_id} was asked for later and takes its place.",
             {"by": deployment_id, "image": spec.image},
         )
-        outcome, loser = self._run(
+        outcome, loser, its_host = self._run(
             "accept",
             keys=[self._record(deployment_id), self._stage(spec), self._alarms()],
             args=[
@@ -77,14 +88,16 @@ class Deployments:
                 self._settings.lease_seconds,
             ],
         )
-        return Accepted(outcome, loser or None)
+        if outcome == "running":
+            return Accepted(outcome, Due(deployment_id, FIRST, self._settings.host))
+        return Accepted(outcome, Due(loser, Step.REPORT, its_host) if loser else None)
 
     def claim(self, deployment_id: str, step: Step) -> Claim | None:
         """Take a step if it is due and nobody has it."""
         claimed = self._run(
             "claim",
             keys=[self._record(deployment_id), self._alarms()],
-            args=[deployment_id, step, _holder(), self._settings.lease_seconds],
+            args=[deployment_id, step, _holder(), self._settings.lease_seconds, self._settings.host],
         )
         if not claimed:
             return None
@@ -115,9 +128,9 @@ class Deployments:
             claim, claim.step, claim.found, claim.error, delay=seconds, attempt=claim.attempt, alarm=seconds
         )
 
-    def close(self, claim: Claim) -> str | None:
-        """End a deployment; returns the id of the one that has the stage now, whose first step is due."""
-        _, successor = self._run(
+    def close(self, claim: Claim) -> Due | None:
+        """End a deployment; returns the first step of the one that has the stage now."""
+        _, successor, its_host = self._run(
             "close",
             keys=[self._record(claim.id), self._alarms(), self._stage(claim.spec)],
             args=[
@@ -130,16 +143,21 @@ class Deployments:
                 self._settings.lease_seconds,
             ],
         )
-        return successor or None
+        return Due(successor, FIRST, its_host) if successor else None
 
     def ring(self) -> Alarms:
         """Take the steps of this host whose alarm has gone off."""
         until_next, *rung = self._run(
             "ring",
             keys=[self._alarms()],
-            args=[self._prefix, _MOST_ALARMS_AT_ONCE, self._settings.lease_seconds],
+            args=[self._prefix, _MOST_ALARMS_AT_ONCE, self._settings.lease_seconds, Step.ENDED],
         )
-        steps = [(each, Step(step)) for each, step in zip(rung[::2], rung[1::2], strict=True)]
+        steps = [
+            Due(each, Step(step), self._settings.host)
+            for each, step in zip(rung[::2], rung[1::2], strict=True)
+            # A step of a newer version of this code is for its workers.
+            if step in _STEPS
+        ]
         return Alarms(steps, float(until_next) if until_next else None)
 
     def _commit(
@@ -193,8 +211,8 @@ def _claim(deployment_id: str, now: float, record: dict[str, str]) -> Claim:
         step=Step(record["step"]),
         fence=int(record["fence"]),
         attempt=int(record["attempt"]),
-        # What was accepted once is not judged anew: strict JSON mode reads it back as it was.
-        spec=DeploymentSpec.model_validate_json(record["spec"]),
+        # What was accepted once, by another version of this code or under other settings, is not judged anew.
+        spec=DeploymentSpec.model_validate_json(record["spec"], extra="ignore", context=ACCEPTED),
         found=Found.model_validate_json(record["found"]),
         error=DeploymentError.from_json(record["error"]) if record["error"] else None,
         since=float(record["since"]),

@@ -1,6 +1,7 @@
 -- Lengthens a lease. KEYS: the record, the host's alarms. ARGV: id, fence, seconds of the lease.
--- Returns 0 if somebody else has claimed the step since.
-if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[2] then
+-- Returns 0 if the claim has ended, or somebody else has claimed the step since.
+local record = redis.call('HMGET', KEYS[1], 'fence', 'holder')
+if record[1] ~= ARGV[2] or not record[2] then
   return 0
 end
 local clock = redis.call('TIME')

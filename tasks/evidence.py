@@ -1,4 +1,7 @@
-"""Why a container was not proven, told before it is removed."""
+"""Why a container did not start, or was not proven: told before it is removed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from worker.engine import Container
 from worker.engine.container import Containers, Named
@@ -10,15 +13,24 @@ _LONGEST_LINE = 500
 
 
 def evidence_of(containers: Containers, container: Named) -> dict[str, object]:
-    """Exit code, OOM flag, and the last lines of the container's output and of its health check."""
+    """Exit code, OOM flag, and the last lines of the container's output and of its health check, without secrets."""
     found = containers.inspect(container.id)
     return {
         "container": found.name,
         "exit_code": found.exit_code,
         "oom_killed": found.oom_killed,
-        "logs": [line[:_LONGEST_LINE] for line in containers.logs(container, _LINES)],
+        "logs": [line[:_LONGEST_LINE] for line in containers.logs(found, _LINES)],
         "health_log": [line[:_LONGEST_LINE] for line in found.health_log],
     }
+
+
+@contextmanager
+def with_evidence(containers: Containers, container: Named) -> Iterator[None]:
+    """Start or restart a container; StartFailed comes out with its evidence."""
+    try:
+        yield
+    except StartFailed as error:
+        raise error.with_facts(**evidence_of(containers, container)) from error
 
 
 def not_proven(
