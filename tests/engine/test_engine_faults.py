@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.engine_proxy import EngineProxy
+from tests.engine_proxy import EngineProxy
 from tests.services import required
 from worker.engine import Container, ContainerRef, ContainerSpec, Engine
 from worker.engine.container import Containers
