@@ -6,6 +6,9 @@
        ▼        └─────────┴─────────────────────────────────────────────────────────────────────┤
     expire (waits for the stage; superseded, or out of time) ────────────────────────────────────┘
 
+Beside these: `create` goes to `report` where the same runs already, and one that waits in `expire` to `pull` once
+its stage is free (`store/close.lua`).
+
 A step is *due* at a time. A worker that claims it makes it due again at the end of a lease, and renews that
 while it works; so a dead worker's step is due by itself, and so is a pause before a retry or a health check that
 isn't done: nobody holds it, and no thread waits.

@@ -82,7 +82,7 @@ def perform(function: StepFunction, name: Step, deployment_id: str) -> dict[str,
     ):
         try:
             check_bounds(claim)
-            if not _may_be_told(claim):
+            if not _may_have_result(claim):
                 outcome.progress(claim.id, step=claim.step)
             return _committed(claim, function(claim))
         except DeploymentError as error:
@@ -91,8 +91,8 @@ def perform(function: StepFunction, name: Step, deployment_id: str) -> dict[str,
             return {"outcome": "lease lost"}
 
 
-def _may_be_told(claim: Claim) -> bool:
-    """Whether the result may stand already, which no progress is to replace."""
+def _may_have_result(claim: Claim) -> bool:
+    """Whether the result may be stored already, which no progress is to replace."""
     return claim.step is Step.REPORT or (claim.step is Step.UNDO and claim.attempt > MOST_ATTEMPTS)
 
 

@@ -15,7 +15,7 @@ from tasks.pull import fetch
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
-from worker.engine import ContainerRef, Listed, PullProgress, engine
+from worker.engine import Container, ContainerRef, Listed, PullProgress, engine
 from worker.errors import DeploymentError
 from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
@@ -64,8 +64,9 @@ def create(claim: Claim) -> Done:
     spec, found, containers = claim.spec, claim.found, engine().containers
     mark = plan.fingerprint(spec, _known(found.image_id), settings().network)
     older = _older_instances(claim)
-    if not spec.force and (twin := plan.live_twin(containers.labels, older, mark)):
-        return Done(_unchanged(claim, twin), to=Step.REPORT)
+    twin = plan.live_twin(containers.labels, older, mark)
+    if twin and not spec.force and (unchanged := _unchanged(claim, containers.inspect(twin.id))):
+        return Done(unchanged, to=Step.REPORT)
     wanted = _wanted_name(claim)
     container = plan.container_spec(
         spec,
@@ -236,15 +237,16 @@ def _deployment_of(container: Listed) -> str:
     return engine().containers.labels.get(container.labels, Label.DEPLOYMENT)
 
 
-def _unchanged(claim: Claim, twin: Listed) -> Found:
-    containers = engine().containers
-    container = containers.inspect(twin.id)
+def _unchanged(claim: Claim, twin: Container) -> Found | None:
+    health = twin.health or twin.state
+    if health not in {"healthy", "running"}:
+        return None
     return _with(
         claim,
         unchanged=True,
-        instance_id=containers.labels.get(container.labels, Label.INSTANCE),
-        container_id=container.id,
-        container_name=container.name,
-        ports=dict(container.ports),
-        health=container.health or container.state,
+        instance_id=engine().containers.labels.get(twin.labels, Label.INSTANCE),
+        container_id=twin.id,
+        container_name=twin.name,
+        ports=dict(twin.ports),
+        health=health,
     )
