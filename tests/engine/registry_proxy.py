@@ -57,13 +57,12 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(int(fault), {"errors": [{"code": _CODES[fault], "message": _CODES[fault].lower()}]})
         elif fault == "stall":
             self.server.ended.wait()
+            self.close_connection = True
         elif fault == "hang":
             self.reply(answer.status, answer.getheaders(), body[: len(body) // 2])
             self.server.ended.wait()
-            self.close_connection = True
         elif fault == "cut":
             self.reply(answer.status, answer.getheaders(), body[: len(body) // 2])
-            self.close_connection = True
         elif fault == "alter":
             self.reply(answer.status, answer.getheaders(), bytes(byte ^ 1 for byte in body[:1]) + body[1:])
         elif fault == "reword":  # still JSON, and of the same meaning and length
@@ -98,6 +97,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, status, headers, body):
         self.send_response(status)
+        # A kept connection would have this proxy's faults answer for a later one's, on the same port by chance.
+        self.send_header("Connection", "close")
         for name, value in headers:
             if name.lower() not in {"transfer-encoding", "connection", "date", "server"}:
                 self.send_header(name, value)

@@ -48,7 +48,7 @@ def another(second_redis_url, proxy, folder, installation, images):
     """An installation whose worker reaches the engine by way of the proxy."""
     another = Installation(second_redis_url, folder, namespace=installation.namespace)
     another.environment["DOCKER_HOST"] = f"unix://{folder / 'engine.sock'}"
-    another.environment["DW_STABLE_SECONDS"] = "0"
+    another.environment |= {"DW_STABLE_SECONDS": "0", "DW_ENGINE_TIMEOUT": "3"}
     added = another.dw(
         *("credential", "add", "registry", "--registry", another.registry, "--username", another.username),
         "--password-stdin",
@@ -85,3 +85,19 @@ def test_a_deployment_gets_over_one_fault(stage, proxy, call, fault):
     assert second["ports"] == {
         "8080/tcp": int(seen["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]),
     }
+
+
+def test_a_candidate_that_ends_before_it_is_promoted_costs_nothing(stage, proxy):
+    first = stage.deploy("shop:v1", aliases=["web"])
+    # Its promotion begins with a rename; while that is not answered, the candidate is killed.
+    proxy.once = (CALLS["rename"], "silent")
+    second = stage.send("docker.deploy", **stage.deployment("shop:v1", aliases=["web"], force=True))
+    stage.until(lambda: proxy.once is None)
+    candidate = next(each["Id"] for each in stage.containers() if each["Id"] != first["container_id"])
+    stage.engine.kill(candidate)
+    error = second.get(timeout=40, propagate=False)
+    assert type(error).__name__ == "StartFailed"
+    assert error.args[1]["exit_code"] == 137
+    (left,) = stage.containers()
+    assert (left["Id"], left["State"]) == (first["container_id"], "running")
+    assert left["Names"] == [f"/{first['container_name']}"]
