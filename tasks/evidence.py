@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from worker.engine import Container
-from worker.engine.container import Containers, Named
+from worker.engine.answer import Named
+from worker.engine.container import Containers
 from worker.errors import DeploymentError, StartFailed, Unhealthy
 from worker.spec import DeploymentSpec
 

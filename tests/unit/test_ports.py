@@ -1,6 +1,6 @@
 """Which of a port's bindings is reported."""
 
-from worker.engine.container import bound_ports
+from worker.engine.answer import bound_ports
 
 
 def test_a_port_is_reported_as_it_is_bound_on_ipv4():

@@ -3,8 +3,9 @@
 Nothing outside this package imports `docker`.
 """
 
+from worker.engine.answer import Container, ContainerRef, Listed
 from worker.engine.client import Engine, close_engine, engine
-from worker.engine.container import Container, ContainerRef, ContainerSpec, Listed
+from worker.engine.container import ContainerSpec
 from worker.engine.image import Image, Login, Pulled, PullProgress
 
 __all__ = [

@@ -2,35 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import docker
 from docker.types import LogConfig, NetworkingConfig
 
+from worker.engine.answer import Container, Listed, Named, container_of, listed_of, without
 from worker.engine.errors import engine_errors
 from worker.errors import ContainerNotFound, NotManaged, SpecInvalid
 from worker.labels import Label, Labels
 
 SHORTEST_ID = 12
-_SHORTEST_SECRET = 4
-
-
-class Named(Protocol):
-    """A container to act on: by its id, as names can move; called by its name, as people do."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def name(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class ContainerRef:
-    """A container known from a record."""
-
-    id: str
-    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,51 +39,6 @@ class ContainerSpec:
     pids: int | None = None
     read_only: bool = False
     restart: str = "no"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Container:
-    """A container as the engine shows it when asked for this one (`GET /containers/{id}/json`)."""
-
-    id: str
-    name: str
-    image: str
-    image_id: str
-    labels: Mapping[str, str]
-    state: str
-    """`created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead` (`State.Status`)."""
-    health: str | None
-    """`starting`, `healthy`, `unhealthy`; None without HEALTHCHECK (`State.Health.Status`)."""
-    health_log: Sequence[str]
-    exit_code: int
-    oom_killed: bool
-    restart_count: int
-    created: str
-    started_at: str
-    ports: Mapping[str, int]
-    """`8080/tcp` to the host port as bound on IPv4: on 20.10, IPv6's can be another one."""
-    addresses: Mapping[str, str]
-    """Network name to IPv4 address; empty while the container doesn't run."""
-    aliases: Mapping[str, Sequence[str]]
-    """Network name to aliases."""
-    secrets: Sequence[str] = field(default=(), repr=False)
-    """The values of its secret variables: what it says is shown without them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """A container as a list shows it (`GET /containers/json`)."""
-
-    id: str
-    name: str
-    image: str
-    image_id: str
-    labels: Mapping[str, str]
-    state: str
-    status: str
-    created: int
-    """Seconds since 1970."""
-    ports: Mapping[str, int]
 
 
 class Containers:
@@ -159,7 +96,7 @@ class Containers:
         Raises ContainerNotFound, EngineUnavailable.
         """
         with engine_errors("look", container=container):
-            return _container(self._api.inspect_container(container), self.labels.key(Label.SECRETS))
+            return container_of(self._api.inspect_container(container), self.labels.key(Label.SECRETS))
 
     def managed(self, container: str) -> Container:
         """Read a managed container by its id, 12 characters at least, or by its exact name.
@@ -188,13 +125,13 @@ class Containers:
         # The low-level list is one call; the high-level one inspects each and fails if one vanishes meanwhile.
         with engine_errors("list"):
             found = self._api.containers(all=every_state, filters=filters)
-        return sorted((_listed(data) for data in found), key=lambda each: (-each.created, each.id))
+        return sorted((listed_of(data) for data in found), key=lambda each: (-each.created, each.id))
 
     def find_named(self, name: str) -> Listed | None:
         """The container, of whomever, that has exactly this name."""
         with engine_errors("look", container=name):
             found = self._api.containers(all=True, filters={"name": f"^/{name}$"})
-        return next((_listed(data) for data in found if f"/{name}" in data["Names"]), None)
+        return next((listed_of(data) for data in found if f"/{name}" in data["Names"]), None)
 
     def start(self, container: Named) -> Container:
         """Start a container and read it; one that runs already stays as it is (304).
@@ -263,7 +200,7 @@ class Containers:
         """
         with engine_errors("logs", container=container.name):
             text = self._api.logs(container.id, stdout=True, stderr=True, tail=tail)
-        return _without(container.secrets, text.decode(errors="replace")).splitlines()
+        return without(container.secrets, text.decode(errors="replace")).splitlines()
 
 
 def _port_and_protocol(port: str) -> tuple[str, str]:
@@ -274,70 +211,3 @@ def _port_and_protocol(port: str) -> tuple[str, str]:
 def _restart_policy(text: str) -> dict[str, str | int]:
     name, _, count = text.partition(":")
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
-
-
-def _without(secrets: Sequence[str], text: str) -> str:
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
-
-
-def _secrets(config: Mapping[str, Any], label: str) -> list[str]:
-    names = (config.get("Labels") or {}).get(label, "").split(",")
-    variables = dict(each.partition("=")[::2] for each in config.get("Env") or [])
-    # Shorter ones would blot out half of what is said, and hide nothing.
-    return [variables[name] for name in names if len(variables.get(name, "")) >= _SHORTEST_SECRET]
-
-
-def _container(data: Mapping[str, Any], secrets_label: str) -> Container:
-    secrets = _secrets(data["Config"], secrets_label)
-    state, config, settings = data["State"], data["Config"], data["NetworkSettings"]
-    health = state.get("Health") or {}
-    networks = settings.get("Networks") or {}
-    return Container(
-        id=data["Id"],
-        name=data["Name"].removeprefix("/"),
-        image=config["Image"],
-        image_id=data["Image"],
-        labels=config.get("Labels") or {},
-        state=state["Status"],
-        health=health.get("Status") if health.get("Status") != "none" else None,
-        health_log=[_without(secrets, str(check.get("Output", "")).strip()) for check in health.get("Log") or []],
-        exit_code=state["ExitCode"],
-        oom_killed=state["OOMKilled"],
-        restart_count=data["RestartCount"],
-        created=data["Created"],
-        started_at=state["StartedAt"],
-        ports=bound_ports(settings.get("Ports") or {}),
-        addresses={name: end["IPAddress"] for name, end in networks.items() if end.get("IPAddress")},
-        aliases={name: tuple(end.get("Aliases") or ()) for name, end in networks.items()},
-        secrets=secrets,
-    )
-
-
-def bound_ports(ports: Mapping[str, Sequence[Mapping[str, str]] | None]) -> dict[str, int]:
-    """The host port of each published one (`NetworkSettings.Ports`), as bound on IPv4."""
-    return {
-        port: int(binding["HostPort"])
-        for port, bindings in ports.items()
-        for binding in bindings or ()
-        if ":" not in binding["HostIp"]
-    }
-
-
-def _listed(data: Mapping[str, Any]) -> Listed:
-    return Listed(
-        id=data["Id"],
-        name=data["Names"][0].removeprefix("/") if data.get("Names") else "",
-        image=data["Image"],
-        image_id=data["ImageID"],
-        labels=data.get("Labels") or {},
-        state=data["State"],
-        status=data["Status"],
-        created=data["Created"],
-        ports={
-            f"{port['PrivatePort']}/{port['Type']}": port["PublicPort"]
-            for port in data.get("Ports") or ()
-            if port.get("PublicPort") and ":" not in port.get("IP", "")
-        },
-    )

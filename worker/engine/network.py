@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import docker
 
-from worker.engine.container import Named
+from worker.engine.answer import Named
 from worker.engine.errors import engine_errors
 from worker.errors import EngineUnavailable, NetworkNotFound, SpecInvalid
 from worker.labels import Label, Labels

@@ -1,0 +1,140 @@
+"""Containers as the engine's answers show them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+_SHORTEST_SECRET = 4
+
+
+class Named(Protocol):
+    """A container to act on: by its id, as names can move; called by its name, as people do."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class ContainerRef:
+    """A container known from a record."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A container as the engine shows it when asked for this one (`GET /containers/{id}/json`)."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    labels: Mapping[str, str]
+    state: str
+    """`created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead` (`State.Status`)."""
+    health: str | None
+    """`starting`, `healthy`, `unhealthy`; None without HEALTHCHECK (`State.Health.Status`)."""
+    health_log: Sequence[str]
+    exit_code: int
+    oom_killed: bool
+    restart_count: int
+    created: str
+    started_at: str
+    ports: Mapping[str, int]
+    """`8080/tcp` to the host port as bound on IPv4: on 20.10, IPv6's can be another one."""
+    addresses: Mapping[str, str]
+    """Network name to IPv4 address; empty while the container doesn't run."""
+    aliases: Mapping[str, Sequence[str]]
+    """Network name to aliases."""
+    secrets: Sequence[str] = field(default=(), repr=False)
+    """The values of its secret variables: what it says is shown without them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A container as a list shows it (`GET /containers/json`)."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    labels: Mapping[str, str]
+    state: str
+    status: str
+    created: int
+    """Seconds since 1970."""
+    ports: Mapping[str, int]
+
+
+def without(secrets: Sequence[str], text: str) -> str:
+    """A text that a container wrote, as it may be shown."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets(config: Mapping[str, Any], label: str) -> list[str]:
+    names = (config.get("Labels") or {}).get(label, "").split(",")
+    variables = dict(each.partition("=")[::2] for each in config.get("Env") or [])
+    # Shorter ones would blot out half of what is said, and hide nothing.
+    return [variables[name] for name in names if len(variables.get(name, "")) >= _SHORTEST_SECRET]
+
+
+def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:
+    """Read `GET /containers/{id}/json`; the label names the variables whose values are secret."""
+    secrets = _secrets(data["Config"], secrets_label)
+    state, config, settings = data["State"], data["Config"], data["NetworkSettings"]
+    health = state.get("Health") or {}
+    networks = settings.get("Networks") or {}
+    return Container(
+        id=data["Id"],
+        name=data["Name"].removeprefix("/"),
+        image=config["Image"],
+        image_id=data["Image"],
+        labels=config.get("Labels") or {},
+        state=state["Status"],
+        health=health.get("Status") if health.get("Status") != "none" else None,
+        health_log=[without(secrets, str(check.get("Output", "")).strip()) for check in health.get("Log") or []],
+        exit_code=state["ExitCode"],
+        oom_killed=state["OOMKilled"],
+        restart_count=data["RestartCount"],
+        created=data["Created"],
+        started_at=state["StartedAt"],
+        ports=bound_ports(settings.get("Ports") or {}),
+        addresses={name: end["IPAddress"] for name, end in networks.items() if end.get("IPAddress")},
+        aliases={name: tuple(end.get("Aliases") or ()) for name, end in networks.items()},
+        secrets=secrets,
+    )
+
+
+def bound_ports(ports: Mapping[str, Sequence[Mapping[str, str]] | None]) -> dict[str, int]:
+    """The host port of each published one (`NetworkSettings.Ports`), as bound on IPv4."""
+    return {
+        port: int(binding["HostPort"])
+        for port, bindings in ports.items()
+        for binding in bindings or ()
+        if ":" not in binding["HostIp"]
+    }
+
+
+def listed_of(data: Mapping[str, Any]) -> Listed:
+    """Read one of `GET /containers/json`."""
+    return Listed(
+        id=data["Id"],
+        name=data["Names"][0].removeprefix("/") if data.get("Names") else "",
+        image=data["Image"],
+        image_id=data["ImageID"],
+        labels=data.get("Labels") or {},
+        state=data["State"],
+        status=data["Status"],
+        created=data["Created"],
+        ports={
+            f"{port['PrivatePort']}/{port['Type']}": port["PublicPort"]
+            for port in data.get("Ports") or ()
+            if port.get("PublicPort") and ":" not in port.get("IP", "")
+        },
+    )
