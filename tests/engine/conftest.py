@@ -6,7 +6,7 @@ import uuid
 import docker
 import pytest
 
-from compose.jobimage import build_job_image, push
+from compose.jobimage import LABEL, build_job_image, push
 from tests.services import required
 from worker.engine import ContainerSpec, Engine, Login
 from worker.labels import Labels
@@ -77,6 +77,12 @@ def _leave_nothing(raw, namespace):
         raw.remove_container(each["Id"], force=True, v=True)
     for each in raw.networks(filters=ours):
         raw.remove_network(each["Id"])
+    # Those that were pulled by way of a proxy have its address in their names.
+    for image in raw.images(filters={"label": LABEL}):
+        for reference in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
+            if f"/{namespace}/" in reference:
+                with contextlib.suppress(docker.errors.ImageNotFound):
+                    raw.remove_image(reference, force=True)
 
 
 @pytest.fixture(scope="session")
