@@ -84,7 +84,8 @@ def test_a_busy_worker_survives_and_ends_what_it_was_at(stage, relay, images):
     with stage.installation.worker(stage.client) as process:
         made = stage.ask("docker.create", **stage.deployment("shop:v1"))["container_id"]
         stage.ask("docker.start", container=made)
-        deployed = stage.send("docker.deploy", **{**stage.deployment(image, policy="missing", health={"stable": 30}), "stage": "other"})
+        arguments = stage.deployment(image, policy="missing", health={"stable": 30})
+        deployed = stage.send("docker.deploy", **{**arguments, "stage": "other"})
         stage.until(lambda: stage.record(deployed.id).get("step") == "prove")
         stubborn = next(each["Id"] for each in stage.containers() if each["Id"] != made)
         # Busy for two seconds: it doesn't hear SIGTERM.
