@@ -7,7 +7,7 @@ import docker
 import pytest
 
 from compose.jobimage import LABEL, build_job_image, push
-from tests.services import required
+from tests.services import remove_managed, required
 from worker.engine import ContainerSpec, Engine, Login
 from worker.labels import Labels
 from worker.reference import ImageReference
@@ -72,11 +72,7 @@ def shop(make_image, engine, login):
 @pytest.fixture(scope="session", autouse=True)
 def _leave_nothing(raw, namespace):
     yield
-    ours = {"label": f"docker-watcher.namespace={namespace}"}
-    for each in raw.containers(all=True, filters=ours):
-        raw.remove_container(each["Id"], force=True, v=True)
-    for each in raw.networks(filters=ours):
-        raw.remove_network(each["Id"])
+    remove_managed(raw, namespace)
     # Those that were pulled by way of a proxy have its address in their names.
     for image in raw.images(filters={"label": LABEL}):
         for reference in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):

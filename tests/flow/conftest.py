@@ -19,7 +19,7 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from compose.jobimage import build_job_image, push
-from tests.services import required
+from tests.services import remove_managed, required
 
 STARTS_WITHIN = 30
 
@@ -128,11 +128,7 @@ def engine():
 @pytest.fixture(scope="session", autouse=True)
 def _leave_nothing(engine, installation):
     yield
-    ours = {"label": f"docker-watcher.namespace={installation.namespace}"}
-    for each in engine.containers(all=True, filters=ours):
-        engine.remove_container(each["Id"], force=True, v=True)
-    for each in engine.networks(filters=ours):
-        engine.remove_network(each["Id"])
+    remove_managed(engine, installation.namespace)
 
 
 @pytest.fixture(scope="session")
