@@ -51,7 +51,8 @@ def operation(name: str) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
     """Register a function as a task of the contract; the function itself stays callable without Celery."""
 
     def register(function: Callable[[A], R]) -> Callable[[A], R]:
-        model: type[A] = inspect.signature(function).parameters["arguments"].annotation
+        (parameter,) = inspect.signature(function).parameters.values()
+        model: type[A] = parameter.annotation
 
         @app.task(name=name, base=Operation, bind=True)
         def run(self: Operation, /, *positional: object, **named: object) -> dict[str, Any]:

@@ -91,7 +91,16 @@ class Settings(BaseSettings):
     lease_seconds: Seconds = 15
     """How long a step stays with a worker that no longer renews it: what a `kill -9` costs."""
     record_ttl: Annotated[int, Field(gt=0)] = 30 * 86_400
-    """How long the record of an ended deployment stays; its result stays as long as Celery's `result_expires`."""
+    """How long the record of an ended deployment stays once it is no longer history; its result stays as long as
+    Celery's `result_expires`."""
+    history: Annotated[int, Field(ge=1, le=1000)] = 20
+    """How many deployments of each stage are history, and how many of those that were live: their records stay."""
+    reconcile_seconds: Seconds = 60
+    """How often each host's records and containers are compared."""
+    reconcile_grace: Seconds = 60
+    """The least age of a container that reconciling removes."""
+    shutdown_seconds: Seconds = 30
+    """How long a worker that is told to end waits for what it is at; another one goes on with the rest."""
 
     log_format: Literal["console", "json"] = "console"
 

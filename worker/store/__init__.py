@@ -7,13 +7,15 @@ from redis.lock import Lock
 
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
-from worker.store.deployments import Deployments, Due
+from worker.store.deployments import Committed, Deployments, Due, Standing
 
 __all__ = [
+    "Committed",
     "Credential",
     "Credentials",
     "Deployments",
     "Due",
+    "Standing",
     "connection",
     "credentials",
     "deployments",
