@@ -14,7 +14,7 @@ from tasks.base import Result, operation
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.engine import Listed, engine
-from worker.errors import DeploymentError
+from worker.errors import ContainerNotFound, DeploymentError
 from worker.labels import Label
 from worker.record import Found
 from worker.settings import settings
@@ -88,8 +88,10 @@ def _remove(leftovers: Sequence[Listed]) -> tuple[list[str], list[str]]:
     for each in leftovers:
         try:
             engine().containers.stop(each, stop_timeout(None))
-            engine().containers.remove(each, force=True)
-            removed.append(each.name)
+            if engine().containers.remove(each, force=True):
+                removed.append(each.name)
+        except ContainerNotFound:
+            continue
         except DeploymentError as error:
             log.warning("leftover_not_removed", container=each.name, error=error.message)
             failed.append(each.name)

@@ -170,9 +170,10 @@ def flower(installation, client, stage):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    def fetch(path):
+    def fetch(path, method="GET"):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.read().decode()
         except OSError:
             return ""
