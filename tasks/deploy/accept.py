@@ -5,7 +5,7 @@ from typing import Any
 from celery.exceptions import Ignore
 from redis.exceptions import RedisError
 
-from tasks.base import Operation, checked, pause
+from tasks.base import Operation, check_redelivery, checked, pause
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
@@ -33,6 +33,7 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     check_policy(ImageReference.parse(spec.image))
     open_secrets(spec)
     if not deployments().is_known(deployment_id):
+        check_redelivery(self)
         outcome.progress(deployment_id, step="accept")
     try:
         accepted = deployments().accept(deployment_id, spec)
