@@ -83,8 +83,12 @@ def test_what_waits_in_a_worker_for_its_time_is_done_once(stage):
         assert not was_redelivered(stage, sent.id)
 
 
-def test_what_kills_every_worker_is_given_up(stage):
-    sent = stage.send("docker.list")
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [("docker.list", {}), ("docker.deploy", {"project": "shop", "stage": "live", "image": "acme/shop:1"})],
+)
+def test_what_kills_every_worker_is_given_up(stage, task, arguments):
+    sent = stage.send(task, **arguments)
     deaths = 0
     while not sent.ready():
         assert deaths < 6
@@ -94,4 +98,4 @@ def test_what_kills_every_worker_is_given_up(stage):
     assert deaths == 5
     error = sent.get(propagate=False)
     assert type(error).__name__ == "EngineUnavailable"
-    assert "died or was lost 5 times" in error.args[0]
+    assert f"{task} failed: its worker died or was lost 5 times" in error.args[0]
