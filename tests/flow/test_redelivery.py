@@ -86,6 +86,7 @@ def test_what_waits_in_a_worker_for_its_time_is_done_once(stage):
 @pytest.mark.parametrize(
     ("task", "arguments"),
     [("docker.list", {}), ("docker.deploy", {"project": "shop", "stage": "live", "image": "acme/shop:1"})],
+    ids=["docker.list", "docker.deploy"],
 )
 def test_what_kills_every_worker_is_given_up(stage, task, arguments):
     sent = stage.send(task, **arguments)
