@@ -7,7 +7,7 @@ from celery.signals import task_received
 from celery.worker.request import Request
 from redis.exceptions import RedisError
 
-from tasks.base import Operation, checked, pause
+from tasks.base import Operation, check_redelivery, checked, pause
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
@@ -36,6 +36,7 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     check_policy(ImageReference.parse(spec.image))
     open_secrets(spec)
     if not deployments().is_known(deployment_id):
+        check_redelivery(self)
         outcome.progress(deployment_id, step="accept")
     try:
         admit(deployment_id, spec)

@@ -70,12 +70,12 @@ class Installation:
         return self.run(Path(sys.executable).with_name("dw"), *arguments, **options)
 
     @contextlib.contextmanager
-    def process(self, *arguments, **changed):
-        """Run `celery -A worker …` until the block ends; its log is printed if the block fails."""
+    def process(self, *arguments, app="worker", **changed):
+        """Run `celery -A <app> …` until the block ends; its log is printed if the block fails."""
         log = self.folder / f"{arguments[0]}-{uuid.uuid4().hex[:8]}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "worker", *arguments],
+                [sys.executable, "-m", "celery", "-A", app, *arguments],
                 env={**self.environment, **changed},
                 stdout=output,
                 stderr=subprocess.STDOUT,
