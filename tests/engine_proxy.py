@@ -1,10 +1,12 @@
 """An engine that misbehaves: a socket before the real one, whose answers to some requests have a fault."""
 
 import contextlib
+import random
 import re
 import socket
 import socketserver
 import threading
+from collections import Counter
 from urllib.parse import urlsplit
 
 
@@ -18,23 +20,53 @@ def connect(host):
     return socket.create_connection((parts.hostname, parts.port))
 
 
-class EngineProxy(socketserver.ThreadingUnixStreamServer):
-    """Listens on `path`; `fault` is what befalls all requests but `/version`: silent, dropped, garbage, 500 or cut.
+def _half(answer):
+    """The real head and half of the body; of an answer without a body, half of the head."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    return head + end + body[: len(body) // 2] if body else answer[: len(answer) // 2]
 
-    `once` is a request, as in `POST /containers/[^/]+/start`, and what befalls the first of it: 500 before the engine
-    sees it, or lost once the engine has done it.
+
+_NO_HTTP = b"I am not the engine.\r\n\r\n"
+#: What is answered in the place of the engine, which never sees the request.
+_INSTEAD = {
+    "500": b'HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: 21\r\n\r\n{"message":"no idea"}',
+    "dropped": b"",
+    "garbage": _NO_HTTP,
+    "cut": b'HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n{"Id": "',
+}
+#: What becomes of the engine's answer, once it has done what was asked.
+_AFTER = {
+    "lost": lambda _: b"",
+    "half": _half,
+    "garbled": lambda _: _NO_HTTP,
+    "no JSON": lambda _: b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\n<html>",
+}
+
+
+class EngineProxy(socketserver.ThreadingUnixStreamServer):
+    """Listens on `path`; `fault` is what befalls all requests but `/version`: silent, or any of the above.
+
+    `once` is a request, as in `POST /containers/[^/]+/start`, and the fault that befalls the first of it alone.
+    `odds` is how likely each fault befalls any request, by the dice of `seed`; `befell` counts those.
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, path, upstream):
         super().__init__(str(path), _Handler)
         self.upstream = upstream
         self.fault = ""
         self.once = None
+        self.odds = {}
+        self.befell = Counter()
+        self.seed(0)
         self.ended = threading.Event()
         self._guard = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def seed(self, seed):
+        self._dice = random.Random(seed)
 
     def fault_of(self, request):
         method, path, _ = request.split(b"\r\n")[0].decode().split(" ")
@@ -46,7 +78,16 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
             ):
                 fault, self.once = self.once[1], None
                 return fault
-        return self.fault
+            return self.fault or self.by_chance()
+
+    def by_chance(self):
+        rolled = self._dice.random()
+        for fault, odds in self.odds.items():
+            rolled -= odds
+            if rolled < 0:
+                self.befell[fault] += 1
+                return fault
+        return ""
 
     def close(self):
         self.ended.set()
@@ -59,18 +100,16 @@ class _Handler(socketserver.StreamRequestHandler):
         with contextlib.suppress(OSError):
             request = self.read_request()
             fault = self.server.fault_of(request)
-            if fault == "":
-                self.forward(request, self.wfile.write)
-            elif fault == "lost":
-                self.forward(request, lambda _: None)
-            elif fault == "silent":
+            if fault == "silent":
                 self.server.ended.wait()
-            elif fault == "garbage":
-                self.wfile.write(b"I am not the engine.\r\n\r\n")
-            elif fault == "500":
-                self.wfile.write(b'HTTP/1.1 500 Oh\r\nContent-Length: 21\r\n\r\n{"message":"no idea"}')
-            elif fault == "cut":
-                self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n{"Id": "')
+            elif fault in _INSTEAD:
+                self.wfile.write(_INSTEAD[fault])
+            elif fault in _AFTER:
+                answer = []
+                self.forward(request, answer.append)
+                self.wfile.write(_AFTER[fault](b"".join(answer)))
+            else:
+                self.forward(request, self.wfile.write)
 
     def read_request(self):
         head = b"".join(iter(self.rfile.readline, b"\r\n"))

@@ -4,20 +4,24 @@ import inspect
 import shutil
 import socket
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.engine_proxy import EngineProxy
 from tests.services import required
-from worker.engine import Container, ContainerRef, ContainerSpec, Engine
+from worker.engine import Container, ContainerRef, ContainerSpec, Engine, close_engine
+from worker.engine import engine as shared_engine
 from worker.engine.container import Containers
 from worker.engine.image import Images
 from worker.engine.network import Networks
 from worker.errors import EngineUnavailable, RegistryUnavailable
 from worker.labels import Labels
 from worker.reference import ImageReference
+from worker.settings import settings
 
 LABELS = Labels("docker-watcher", "away")
 SHOP = ContainerRef("0123456789abcdef", "the-shop")
@@ -185,6 +189,35 @@ def test_something_else_than_an_engine():
         with pytest.raises(EngineUnavailable, match="DOCKER_HOST"):
             Engine(labels=LABELS, host=f"tcp://127.0.0.1:{other.getsockname()[1]}", timeout=1)
         assert time.monotonic() - began < 10
+
+
+@pytest.fixture
+def own_settings(monkeypatch):
+    """Settings, and the process' own engine, that are read anew in this test alone."""
+    monkeypatch.setenv("DW_ENGINE_TIMEOUT", "1")
+    settings.cache_clear()
+    yield monkeypatch
+    close_engine()
+    settings.cache_clear()
+
+
+def test_threads_that_find_the_engine_silent_wait_at_the_same_time(own_settings):
+    with socket.socket() as silent, ThreadPoolExecutor(8) as threads:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        own_settings.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        errors = [asked.exception() for asked in [threads.submit(shared_engine) for _ in range(8)]]
+        assert {type(error) for error in errors} == {EngineUnavailable}
+        assert time.monotonic() - began < 4
+
+
+def test_threads_that_ask_at_once_share_one_engine(own_settings):
+    at_once = threading.Barrier(8)
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(lambda: (at_once.wait(10), shared_engine())[1]) for _ in range(8)]
+        assert {each.result() for each in asked} == {shared_engine()}
+    assert shared_engine().version()
 
 
 def test_an_engine_that_is_back_is_used_again(proxy, engine):

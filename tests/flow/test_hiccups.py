@@ -1,11 +1,17 @@
-"""One fault of the engine at each kind of call: a deployment gets over it, and nothing is there twice or left."""
+"""Faults of the engine, one at each kind of call and many at random: nothing is there twice or left."""
 
+import os
+import random
 import shutil
+import sys
 import tempfile
 import uuid
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 from celery import Celery
 
 from tests.engine_proxy import EngineProxy
@@ -26,6 +32,15 @@ CALLS = {
     "stop": "POST /containers/[^/]+/stop",
     "remove": "DELETE /containers/[^/]+",
 }
+#: What is deployed under faults at random: image, the error that it is sure to end with, and more arguments.
+ASKED = [
+    ("plain:v1", None, {}),
+    ("plain:v1", None, {}),
+    ("plain:v2", None, {}),
+    ("ends:v1", "StartFailed", {"health": {"stable": 1}}),
+    ("plain:absent", "ImageNotFound", {}),
+]
+NO_FAULT_OF_THE_IMAGE = {"EngineUnavailable", "RegistryUnavailable", "DeploymentSuperseded"}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +70,10 @@ def another(second_redis_url, proxy, folder, installation, images):
         input=another.password,
     )
     assert added.returncode == 0, added.stderr
+    # Without a health check a deployment needs no second for its proof.
+    images("plain", "v1", healthcheck=None)
+    images("plain", "v2", healthcheck=None)
+    images("ends", "v1", healthcheck=None, command=("/bin/busybox", "false"))
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
     with another.worker(client):
         yield another, client
@@ -67,22 +86,31 @@ def stage(another, engine):
     return Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
 
 
-@pytest.mark.parametrize("fault", ["500", "lost"])
+@pytest.fixture(scope="module")
+def served(another, engine):
+    """A stage that has its container already, for all tests that replace it."""
+    installation, client = another
+    served = Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+    served.deploy("plain:v1", aliases=["web"])
+    return served
+
+
+@pytest.mark.parametrize("fault", ["500", "lost", "half", "garbled", "no JSON"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_deployment_gets_over_one_fault(stage, proxy, call, fault):
-    first = stage.deploy("shop:v1", aliases=["web"])
+def test_a_deployment_gets_over_one_fault(served, proxy, call, fault):
+    older = [each["Id"] for each in served.containers()]
     proxy.once = (CALLS[call], fault)
-    second = stage.deploy("shop:v1", aliases=["web"], force=True)
+    result = served.deploy("plain:v1", aliases=["web"], force=True)
     assert proxy.once is None, "the call was never made"
-    assert second["replaced"] == [first["container_id"]]
-    (left,) = stage.containers()
-    assert left["Id"] == second["container_id"]
-    assert left["Names"] == [f"/{second['container_name']}"]
-    seen = stage.engine.inspect_container(left["Id"])
+    assert result["replaced"] == older
+    (left,) = served.containers()
+    assert left["Id"] == result["container_id"]
+    assert left["Names"] == [f"/{result['container_name']}"]
+    seen = served.engine.inspect_container(left["Id"])
     networks = seen["NetworkSettings"]["Networks"]
-    assert "web" in networks[stage.installation.network]["Aliases"]
+    assert "web" in networks[served.installation.network]["Aliases"]
     assert seen["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
-    assert second["ports"] == {
+    assert result["ports"] == {
         "8080/tcp": int(seen["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]),
     }
 
@@ -100,3 +128,67 @@ def test_a_candidate_that_is_killed_before_it_is_promoted_is_started_once_more(s
     (left,) = stage.containers()
     assert (left["Id"], left["State"]) == (candidate, "running")
     assert left["Names"] == [f"/{first['container_name']}"]
+
+
+def test_thirty_deployments_under_faults_at_random_leave_nothing_behind(stage, proxy):
+    seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(1_000_000))
+    sys.stdout.write(f"again with FAULTS_SEED={seed}\n")
+    dice = random.Random(seed)
+    stages = [replace(stage, name=f"stage{number}") for number in range(10)]
+    before = managed(stage)
+    for first in [each.send("docker.deploy", **each.deployment("plain:v1", aliases=["web"])) for each in stages]:
+        first.get(timeout=90)
+    firsts = managed(stage) - before
+
+    proxy.seed(seed)
+    proxy.odds = dict.fromkeys(["500", "dropped", "lost", "half", "garbled", "no JSON"], 0.02)
+    try:
+        sent = []
+        for each in stages * 3:
+            image, cause, more = dice.choice(ASKED)
+            asked = each.deployment(image, aliases=["web"], force=dice.random() < 0.5, **more)
+            sent.append((each.send("docker.deploy", **asked), cause))
+        results = [result_of(deployment, {cause, *NO_FAULT_OF_THE_IMAGE}) for deployment, cause in sent]
+        stage.until(lambda: not unfinished(stage))
+    finally:
+        proxy.odds = {}
+    sys.stdout.write(f"{proxy.befell} befell, and came to {Counter(type(each).__name__ for each in results)}\n")
+    assert proxy.befell.total() > 20
+
+    done = [each for each in results if isinstance(each, dict)]
+    replaced = {container for each in done for container in each["replaced"]}
+    # A container that can't be retired in five attempts is let be, and said not to be replaced.
+    assert managed(stage) - before == (firsts | {each["container_id"] for each in done}) - replaced
+    for each in stages:
+        check_newest(each)
+
+
+def managed(stage):
+    """The ids of all containers of the namespace."""
+    ours = {"label": f"docker-watcher.namespace={stage.installation.namespace}"}
+    return {each["Id"] for each in stage.engine.containers(all=True, filters=ours)}
+
+
+def result_of(sent, causes):
+    """What became of a deployment: its result, or an error of one of these names."""
+    result = sent.get(timeout=200, propagate=False)
+    assert isinstance(result, dict) or type(result).__name__ in causes, repr(result)
+    return result
+
+
+def unfinished(stage):
+    """The keys of stages that are taken, and of alarms that are set."""
+    with redis.Redis.from_url(stage.installation.redis_url, decode_responses=True) as connection:
+        prefix = f"dw:{stage.installation.namespace}"
+        return [*connection.scan_iter(f"{prefix}:stage:*"), *connection.scan_iter(f"{prefix}:alarms:*")]
+
+
+def check_newest(stage):
+    """What serves a stage has the name, labels, alias and restart policy of an instance that was promoted."""
+    (newest, *_) = (each for each in stage.containers() if each["Labels"]["docker-watcher.stage"] == stage.name)
+    seen = stage.engine.inspect_container(newest["Id"])
+    tag = seen["Config"]["Labels"]["docker-watcher.image"].rpartition(":")[2]
+    assert seen["Name"] == f"/{stage.installation.namespace}-{stage.project}-{stage.name}-{tag}"
+    assert seen["State"]["Running"]
+    assert "web" in seen["NetworkSettings"]["Networks"][stage.installation.network]["Aliases"]
+    assert seen["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"

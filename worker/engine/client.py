@@ -63,28 +63,37 @@ class Engine:
 
 
 class _Shared:
-    """The engine of this process; threads that ask at once must not each open one."""
+    """The engine of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._engine: Engine | None = None
 
     def get(self) -> Engine:
+        return self._engine or self._keep(_connected())
+
+    def _keep(self, connected: Engine) -> Engine:
+        # Threads that ask at once each connect: with an engine that hangs, none waits for another's timeout first.
         with self._lock:
-            if self._engine is None:
-                values = settings()
-                self._engine = Engine(
-                    labels=Labels(values.label_prefix, values.namespace),
-                    timeout=values.engine_timeout,
-                    connections=values.threads,
-                )
-            return self._engine
+            kept = self._engine = self._engine or connected
+        if kept is not connected:
+            connected.close()
+        return kept
 
     def close(self) -> None:
         with self._lock:
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
+
+
+def _connected() -> Engine:
+    values = settings()
+    return Engine(
+        labels=Labels(values.label_prefix, values.namespace),
+        timeout=values.engine_timeout,
+        connections=values.threads,
+    )
 
 
 _shared = _Shared()
