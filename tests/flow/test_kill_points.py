@@ -186,10 +186,8 @@ class Lane:
             outcome.result = sent.get(timeout=ENDS_WITHIN, propagate=False)
             if story == "followed by another":
                 outcome.before, outcome.result = None, last.get(timeout=ENDS_WITHIN, propagate=False)
-            with contextlib.suppress(AssertionError):  # the remains tell it better
-                stage.until(lambda: not self.remains(stage), killed + ENDS_WITHIN - time.monotonic())
+            outcome.remains = self.settled(stage, killed + ENDS_WITHIN)
             outcome.seconds = time.monotonic() - killed
-            outcome.remains = self.remains(stage)
             outcome.containers = [self.engine.inspect_container(each["Id"]) for each in stage.containers()]
         outcome.wanted_name = f"/{self.installation.namespace}-{stage.project}-{stage.name}-latest"
 
@@ -203,6 +201,16 @@ class Lane:
         for each in stage.containers():
             if each["Labels"]["docker-watcher.deployment-id"] == deployment_id:
                 self.engine.kill(each["Id"])
+
+    def settled(self, stage, deadline):
+        """What remains once all is quiet, or at the deadline."""
+        quiet = 0
+        # Two looks: a message that a worker takes is for a moment neither in its queue nor among the unacknowledged.
+        while quiet < 2 and time.monotonic() < deadline:
+            found = self.remains(stage)
+            quiet = 0 if found else quiet + 1
+            time.sleep(0.1)
+        return found
 
     def remains(self, stage):
         """What is still under way, or was left."""
