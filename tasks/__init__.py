@@ -4,6 +4,7 @@ Importing this package registers them all with the app in `worker.celery`.
 """
 
 from tasks import (
+    cancel,
     connect,
     create,
     deploy,
@@ -12,6 +13,7 @@ from tasks import (
     list,  # noqa: A004  # the task, in this package
     logs,
     pull,
+    reconcile,
     remove,
     restart,
     start,
@@ -19,6 +21,7 @@ from tasks import (
 )
 
 __all__ = [
+    "cancel",
     "connect",
     "create",
     "deploy",
@@ -27,6 +30,7 @@ __all__ = [
     "list",
     "logs",
     "pull",
+    "reconcile",
     "remove",
     "restart",
     "start",

@@ -8,7 +8,8 @@ A task of the contract is a plain function from checked arguments to a result, r
     @operation("docker.stop")
     def stop(arguments: Arguments) -> Result: ...
 
-Messages are acknowledged late, so each function says in its docstring what a second run does.
+Messages are acknowledged late, so each function says in its docstring what a second run does. One that kills its
+worker would go on to kill the next for ever, so what was given out again is counted.
 """
 
 import inspect
@@ -16,14 +17,20 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import structlog
 from celery import Task
 from pydantic import BaseModel, ConfigDict
+from redis.exceptions import RedisError
 
 from worker.celery import app
-from worker.errors import DeploymentError, SpecInvalid, Transient
+from worker.errors import DeploymentError, EngineUnavailable, SpecInvalid, Transient
 from worker.spec import Arguments, parse
+from worker.store import redeliveries
+
+log = structlog.get_logger()
 
 _LONGEST_PAUSE = 30.0
+_MOST_LOST_WORKERS = 5
 
 
 class Result(BaseModel):
@@ -51,10 +58,12 @@ def operation(name: str) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
     """Register a function as a task of the contract; the function itself stays callable without Celery."""
 
     def register(function: Callable[[A], R]) -> Callable[[A], R]:
-        model: type[A] = inspect.signature(function).parameters["arguments"].annotation
+        (parameter,) = inspect.signature(function).parameters.values()
+        model: type[A] = parameter.annotation
 
         @app.task(name=name, base=Operation, bind=True)
         def run(self: Operation, /, *positional: object, **named: object) -> dict[str, Any]:
+            check_redelivery(self)
             arguments = checked(model, name, positional, named)
             try:
                 return function(arguments).model_dump(mode="json")
@@ -64,6 +73,26 @@ def operation(name: str) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
         return function
 
     return register
+
+
+def check_redelivery(task: Operation) -> None:
+    """Refuse a message that each of so many workers was lost with.
+
+    Raises EngineUnavailable.
+    """
+    task_id, delivery = task.request.id, task.request.delivery_info
+    if not task_id or not delivery or not delivery.get("redelivered"):
+        return
+    try:
+        lost = redeliveries().count(task_id)
+    except RedisError as error:
+        log.warning("redelivery_not_counted", task=task.name, error=str(error))
+        return
+    if lost >= _MOST_LOST_WORKERS:
+        raise EngineUnavailable(
+            f"{task.name} failed: its worker died or was lost {lost} times while at it; look into the workers' logs.",
+            {"lost_workers": lost},
+        )
 
 
 def pause(attempt: int) -> float:

@@ -64,5 +64,6 @@ def _described(labels: Labels, container: Listed) -> ListedContainer:
         status=container.status,
         created=datetime.fromtimestamp(container.created, UTC).isoformat(),
         ports=dict(container.ports),
-        labels=dict(container.labels),
+        # All of the deployment's arguments are too much for a list.
+        labels={name: value for name, value in container.labels.items() if name != labels.key(Label.SPEC)},
     )

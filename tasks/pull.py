@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from tasks.base import Result, operation
 from worker.engine import Login, Pulled, PullProgress, engine
+from worker.interrupt import Interrupt
 from worker.keyring import keyring
 from worker.reference import ImageReference
 from worker.settings import Name, settings
@@ -47,6 +48,7 @@ def fetch(
     *,
     patience: float = math.inf,
     on_progress: Callable[[PullProgress], None] | None = None,
+    interrupt: Interrupt | None = None,
 ) -> Pulled:
     """Bring an image to the engine, with the credential named or else the registry's own.
 
@@ -64,4 +66,5 @@ def fetch(
         login=Login(found.username, found.password(keyring())) if found else None,
         stall_timeout=min(settings().pull_stall_timeout, patience),
         on_progress=on_progress,
+        interrupt=interrupt,
     )

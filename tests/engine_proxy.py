@@ -8,6 +8,16 @@ import threading
 from urllib.parse import urlsplit
 
 
+def connect(host):
+    """A connection to the engine at this `DOCKER_HOST`."""
+    parts = urlsplit(host)
+    if parts.scheme == "unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(parts.path)
+        return connection
+    return socket.create_connection((parts.hostname, parts.port))
+
+
 class EngineProxy(socketserver.ThreadingUnixStreamServer):
     """Listens on `path`; `fault` is what befalls all requests but `/version`: silent, dropped, garbage, 500 or cut.
 
@@ -19,19 +29,12 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
 
     def __init__(self, path, upstream):
         super().__init__(str(path), _Handler)
-        self.upstream = urlsplit(upstream)
+        self.upstream = upstream
         self.fault = ""
         self.once = None
         self.ended = threading.Event()
         self._guard = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def connect(self):
-        if self.upstream.scheme == "unix":
-            connection = socket.socket(socket.AF_UNIX)
-            connection.connect(self.upstream.path)
-            return connection
-        return socket.create_connection((self.upstream.hostname, self.upstream.port))
 
     def fault_of(self, request):
         method, path, _ = request.split(b"\r\n")[0].decode().split(" ")
@@ -76,7 +79,7 @@ class _Handler(socketserver.StreamRequestHandler):
         return head + b"Connection: close\r\n\r\n" + body
 
     def forward(self, request, reply):
-        with self.server.connect() as engine:
+        with connect(self.server.upstream) as engine:
             engine.sendall(request)
             while data := engine.recv(65_536):
                 reply(data)

@@ -42,14 +42,15 @@ def _configuration(values: Settings) -> dict[str, object]:
         "task_track_started": True,
         "worker_send_task_events": True,
         "broker_connection_retry_on_startup": True,
-        # After this long a message that nobody acknowledged is delivered again: a dead worker's, and one that is still
-        # at work on. No step depends on it, as the driver sends due steps again itself and a copy finds nothing to do;
-        # an operation that takes longer, as a pull may, runs beside its copy, which each can stand. The sweep is every
-        # 10 s, where kombu's default is every 100.
+        # A message is its worker's while that renews its lease (worker.broker), however long it works or waits with it;
+        # a killed worker's is given out again a lease and a sweep later, 18 s by default. Kombu by itself sweeps every
+        # 100 s; and a worker that is killed while it sweeps bars the others from it for the mutex' time, which is
+        # kombu's 300 s else.
         "broker_transport_options": {
-            "visibility_timeout": 600,
-            "unacked_restore_interval": 10,
+            "visibility_timeout": values.lease_seconds,
+            "unacked_restore_interval": values.lease_seconds / 5,
             "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": values.lease_seconds,
         },
         # A client whose Redis is down learns it in a second, not in Celery's 19.
         "result_backend_transport_options": {

@@ -1,12 +1,13 @@
-"""What keeps deployments moving in each worker process: sends due steps, and renews the leases of those at work.
+"""What keeps deployments moving in each worker process: sends due steps, and watches over those at work.
 
 A step is sent by whoever ends the one before. The driver sends those that nobody will: after a pause, after a
-worker's death, after a lost message.
+worker's death, after a lost message. It renews the leases of the steps at work, and breaks off those whose lease is
+lost, whose deployment is cancelled, or whose worker is to end. Now and then it has its host reconciled.
 """
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
@@ -15,7 +16,7 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from worker.celery import app, host_queue
-from worker.record import Claim
+from worker.record import ON_FAILURE, Break, Claim
 from worker.settings import settings
 from worker.store import Deployments, Due, deployments
 
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 
 _LONGEST_NAP = 1.0
 _SHORTEST_NAP = 0.02
+_LOOK_EVERY = 0.25
+"""Seconds between looks at what may be cancelled while something is at work."""
 
 
 def send(due: Due) -> None:
@@ -43,17 +46,28 @@ def send(due: Due) -> None:
         log.warning("step_not_sent", deployment=due.id, step=due.step, error=str(error))
 
 
+def send_reconcile() -> None:
+    """Have one of this host's workers reconcile it."""
+    try:
+        app.send_task("docker.reconcile", queue=host_queue(settings().namespace, settings().host), ignore_result=True)
+    except OperationalError as error:
+        log.warning("reconcile_not_sent", error=str(error))
+
+
 class Driver:
     """A thread that watches this host's alarms; started at a process' first need of it."""
 
-    def __init__(self, records: Deployments, renew_seconds: float) -> None:
+    def __init__(self, records: Deployments, lease_seconds: float, reconcile_seconds: float) -> None:
         self._records = records
-        self._renew_seconds = renew_seconds
-        self._held: set[Claim] = set()
+        self._renew_every = lease_seconds / 3
+        self._reconcile_every = reconcile_seconds
+        self._held: list[Claim] = []
         self._guard = threading.Lock()
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._renew_at = 0.0
+        self._hands_on = False
 
     def start(self) -> None:
         with self._guard:
@@ -71,28 +85,48 @@ class Driver:
         """Look at the alarms now: one may go off sooner than the driver knew."""
         self._woken.set()
 
+    def hand_on(self) -> None:
+        """Break off what can as well be done by another worker, from now on: this one ends."""
+        with self._guard:
+            self._hands_on = True
+            for claim in self._held:
+                claim.break_off(Break.SHUTDOWN)
+
     @contextmanager
-    def renewing(self, claim: Claim) -> Iterator[None]:
-        """Keep a claim's lease while the block runs; `claim.lost` is set if that fails."""
+    def watching(self, claim: Claim) -> Iterator[None]:
+        """Keep a claim's lease while the block runs, and break it off when it must not go on."""
         self.start()
         with self._guard:
-            self._held.add(claim)
+            self._held.append(claim)
+            if self._hands_on:
+                claim.break_off(Break.SHUTDOWN)
         try:
             yield
         finally:
             with self._guard:
-                self._held.discard(claim)
+                self._held.remove(claim)
+
+    def look(self) -> float:
+        """Do all that is to be done now, and return the seconds until there may be more."""
+        with self._guard:
+            held = tuple(self._held)
+        if time.monotonic() >= self._renew_at:
+            self._renew(held)
+            self._renew_at = time.monotonic() + self._renew_every
+        for claim in self._records.cancelled([each for each in held if each.step in ON_FAILURE]):
+            claim.break_off(Break.CANCELLED)
+        if self._records.may_reconcile(self._reconcile_every):
+            send_reconcile()
+        nap = self._send_due()
+        return min(nap, _LOOK_EVERY) if held else nap
 
     def _run(self) -> None:
-        nap, renew_at = 0.0, time.monotonic()
+        nap = 0.0
         while not self._stopping.is_set():
             self._woken.wait(nap)
             self._woken.clear()
             try:
-                if time.monotonic() >= renew_at:
-                    self._renew_held()
-                    renew_at = time.monotonic() + self._renew_seconds
-                nap = self._send_due()
+                nap = self.look()
             except redis.RedisError as error:
                 log.warning("driver_waits_for_redis", error=str(error))
                 nap = _LONGEST_NAP
@@ -105,15 +139,13 @@ class Driver:
             return _LONGEST_NAP
         return min(max(alarms.until_next, _SHORTEST_NAP), _LONGEST_NAP)
 
-    def _renew_held(self) -> None:
-        with self._guard:
-            held = tuple(self._held)
+    def _renew(self, held: Sequence[Claim]) -> None:
         for claim in held:
             if not self._records.renew(claim):
-                claim.lost.set()
+                claim.break_off(Break.LOST)
 
 
 @cache
 def driver() -> Driver:
     """The driver of this process."""
-    return Driver(deployments(), settings().lease_seconds / 3)
+    return Driver(deployments(), settings().lease_seconds, settings().reconcile_seconds)

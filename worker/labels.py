@@ -19,6 +19,8 @@ class Label(StrEnum):
     IMAGE = "image"
     DIGEST = "digest"
     FINGERPRINT = "fingerprint"
+    SPEC = "spec"
+    """The deployment's arguments as JSON, secrets sealed: what is known of it where Redis was lost."""
     SECRETS = "secret-variables"
     """The names of the variables whose values are shown nowhere, comma-separated."""
 

@@ -10,6 +10,7 @@ from worker.errors import NameConflict
 from worker.labels import Label, Labels
 from worker.reference import ImageReference
 from worker.spec import DeploymentSpec
+from worker.store import Standing
 
 _NOT_IN_CONTAINER = {
     "image",
@@ -94,6 +95,27 @@ def verdict(container: Container, *, stable: float, running_for: float) -> str |
     return "running" if running_for >= stable else None
 
 
+def was_killed(container: Container) -> bool:
+    """Whether a container was ended from outside, as all are when the engine is killed or its host goes down.
+
+    128 + SIGKILL or SIGTERM, or 255: what engines say of one that ended while they were away.
+    """
+    return container.state == "exited" and container.exit_code in {137, 143, 255} and not container.oom_killed
+
+
+def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool) -> bool:
+    """Whether a container is of no use any more: its deployment has ended without it.
+
+    `deployed` tells a deployment's container from one that `docker.create` made. Of a deployment that has no record,
+    as after the loss of Redis, only what doesn't run goes: nobody can tell what the rest is good for.
+    """
+    if standing is None:
+        return deployed and container.state in {"created", "dead"}
+    if standing.outcome is None:
+        return False
+    return standing.outcome not in {"live", "adopted"} or standing.container_id != container.id
+
+
 def container_spec(
     spec: DeploymentSpec,
     *,
@@ -136,19 +158,20 @@ def container_spec(
 
 
 def candidate(
-    container: ContainerSpec, *, name: str, labels: Labels, mark: str, withhold_aliases: bool
+    container: ContainerSpec, *, name: str, labels: Labels, mark: str, asked_for: str, withhold_aliases: bool
 ) -> ContainerSpec:
     """The same for a container that has yet to be proven, and gets what it lacks when it is promoted.
 
     Not restarted, its first end is its last, with exit code and output to show. Without aliases that an older
-    instance may hold, nobody reaches it by them: the engine's DNS hands out both, proven or not.
+    instance may hold, nobody reaches it by them: the engine's DNS hands out both, proven or not. `asked_for` is all
+    of the deployment's arguments, which its container keeps in case the record is lost.
     """
     return replace(
         container,
         name=name,
         restart="no",
         aliases=() if withhold_aliases else container.aliases,
-        labels={**container.labels, labels.key(Label.FINGERPRINT): mark},
+        labels={**container.labels, labels.key(Label.FINGERPRINT): mark, labels.key(Label.SPEC): asked_for},
     )
 
 

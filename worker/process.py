@@ -1,12 +1,15 @@
 """What happens when a worker process starts and ends."""
 
 import logging
+import os
+import threading
 from typing import Any
 
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+import structlog
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from worker import log
-from worker.driver import driver
+from worker.driver import driver, send_reconcile
 from worker.engine import close_engine
 from worker.keyring import keyring
 from worker.settings import SettingsInvalid, settings
@@ -30,6 +33,23 @@ def _check_keys(**_: Any) -> None:
 @worker_ready.connect
 def _start_driver(**_: Any) -> None:
     driver().start()
+    # Whatever happened while nobody worked here is set right at once.
+    send_reconcile()
+
+
+@worker_shutting_down.connect
+def _hand_on(**_: Any) -> None:
+    # Celery waits for what runs, however long. What is broken off here, or left at the end of the wait, is due again
+    # for another worker, or for this one once it is back.
+    driver().hand_on()
+    patience = threading.Timer(settings().shutdown_seconds, _leave)
+    patience.daemon = True
+    patience.start()
+
+
+def _leave() -> None:
+    structlog.get_logger().warning("left_unfinished", after_seconds=settings().shutdown_seconds)
+    os._exit(1)
 
 
 @worker_shutdown.connect

@@ -14,7 +14,6 @@ while it works; so a dead worker's step is due by itself, and so is a pause befo
 isn't done: nobody holds it, and no thread waits.
 """
 
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from worker.errors import DeploymentError
+from worker.interrupt import Interrupt
 from worker.spec import DeploymentSpec
 
 
@@ -71,7 +71,7 @@ ON_FAILURE: Mapping[Step, Step] = {
     Step.PROVE: Step.UNDO,
     Step.PROMOTE: Step.UNDO,
 }
-"""Steps that aren't here don't fail: they are tried until they succeed."""
+"""Steps that aren't here don't fail, and can't be cancelled: they are tried until they succeed."""
 
 
 class Found(BaseModel):
@@ -91,10 +91,24 @@ class Found(BaseModel):
     health: str | None = None
     unchanged: bool = False
     replaced: list[str] = []
+    unretired: list[str] = []
+    """Older containers that were to go and could not be removed."""
+    started_again: bool = False
+    """It was killed from outside before it was proven, as by the engine's own end; that is forgiven once."""
     seconds: dict[str, float] = {}
 
 
-@dataclass(frozen=True, eq=False)
+class Break(StrEnum):
+    """Why a step is broken off by somebody else than the one who does it."""
+
+    LOST = "lost"
+    """The lease is gone: another worker may hold the step."""
+    CANCELLED = "cancelled"
+    SHUTDOWN = "shutdown"
+    """The worker ends, and another one is to go on."""
+
+
+@dataclass(eq=False)
 class Claim:
     """The right to do one step; `fence` grows with each claim, so that an earlier holder's commit is refused."""
 
@@ -107,12 +121,15 @@ class Claim:
     found: Found
     error: DeploymentError | None
     """Why the deployment is being undone or reported as failed."""
+    trouble: DeploymentError | None
+    """Why the attempt before this one failed."""
     since: float
     """When the step began, as all times here in seconds since 1970 by Redis' clock."""
     now: float
     deadline: float
-    lost: threading.Event = field(default_factory=threading.Event, repr=False)
-    """Set once the lease is gone: another worker may hold the step."""
+    broken_off: Break | None = None
+    interrupt: Interrupt = field(default_factory=Interrupt, repr=False)
+    """Ends what waits for the engine, once the step is broken off."""
 
     claimed: float = field(default_factory=time.monotonic, repr=False)
 
@@ -125,3 +142,9 @@ class Claim:
     def time_left(self) -> float:
         """Seconds to the deployment's deadline."""
         return self.deadline - self.now - (time.monotonic() - self.claimed)
+
+    def break_off(self, why: Break) -> None:
+        """Have the thread that holds this claim stop as soon as it can."""
+        if self.broken_off is None or why is Break.LOST:
+            self.broken_off = why
+        self.interrupt.set()

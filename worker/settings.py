@@ -89,9 +89,21 @@ class Settings(BaseSettings):
     stop_timeout: Annotated[int, Field(ge=0, le=3600)] = 10
     """How long a container may take to stop before the engine kills it."""
     lease_seconds: Seconds = 15
-    """How long a step stays with a worker that no longer renews it: what a `kill -9` costs."""
+    """How long a step or a message stays with a worker that no longer renews it: what a `kill -9` costs.
+
+    All workers that share a Redis need the same: one with less takes away what another one is at.
+    """
     record_ttl: Annotated[int, Field(gt=0)] = 30 * 86_400
-    """How long the record of an ended deployment stays; its result stays as long as Celery's `result_expires`."""
+    """How long the record of an ended deployment stays once it is no longer history; its result stays as long as
+    Celery's `result_expires`."""
+    history: Annotated[int, Field(ge=1, le=1000)] = 20
+    """How many deployments of each stage are history, and how many of those that were live: their records stay."""
+    reconcile_seconds: Seconds = 60
+    """How often each host's records and containers are compared."""
+    reconcile_grace: Seconds = 60
+    """The least age of a container that reconciling removes."""
+    shutdown_seconds: Seconds = 30
+    """How long a worker that is told to end waits for what it is at; another one goes on with the rest."""
 
     log_format: Literal["console", "json"] = "console"
 

@@ -1,9 +1,10 @@
 """`docker.deploy`: an image becomes a running, proven container, or nothing is left of the attempt.
 
 `accept` takes the message; `steps` holds what each step does, in their order; `machine` claims, commits and sends
-the next; `outcome` tells the caller. The picture of it all is in `worker.record`.
+the next; `outcome` tells the caller; `revoke` makes Celery's revoke a cancel. The picture of it all is in
+`worker.record`.
 """
 
-from tasks.deploy import accept, steps
+from tasks.deploy import accept, revoke, steps
 
-__all__ = ["accept", "steps"]
+__all__ = ["accept", "revoke", "steps"]

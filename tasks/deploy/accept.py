@@ -3,9 +3,11 @@
 from typing import Any
 
 from celery.exceptions import Ignore
+from celery.signals import task_received
+from celery.worker.request import Request
 from redis.exceptions import RedisError
 
-from tasks.base import Operation, checked, pause
+from tasks.base import Operation, check_redelivery, checked, pause
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
@@ -20,6 +22,7 @@ from worker.store import deployments
     name="docker.deploy",
     base=Operation,
     bind=True,
+    Request="tasks.deploy.revoke:DeploymentRequest",
     # A copy of the message must not set a result that stands back to STARTED.
     track_started=False,
 )
@@ -33,12 +36,28 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     check_policy(ImageReference.parse(spec.image))
     open_secrets(spec)
     if not deployments().is_known(deployment_id):
+        check_redelivery(self)
         outcome.progress(deployment_id, step="accept")
     try:
-        accepted = deployments().accept(deployment_id, spec)
+        admit(deployment_id, spec)
     except RedisError as error:
         # It may have been recorded: a second run finds that out.
         raise self.retry(exc=error, countdown=pause(self.request.retries + 1)) from error
-    if accepted.due:
-        send(accepted.due)
     raise Ignore
+
+
+@task_received.connect
+def note_order(request: Request, **_: object) -> None:
+    """Note when a deployment's message came; called in the consumer's thread, one message after the other.
+
+    Those of one second are accepted in threads, any of which can be the first; the last one asked for is to win.
+    """
+    if request.name == deploy.name:
+        deployments().receive(request.id)
+
+
+def admit(deployment_id: str, spec: DeploymentSpec) -> None:
+    """Record a deployment, and have it begin, wait, or end at once; a second run changes nothing."""
+    due = deployments().accept(deployment_id, spec)
+    if due:
+        send(due)

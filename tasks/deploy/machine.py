@@ -13,17 +13,20 @@ from tasks.base import Operation, pause
 from tasks.deploy import outcome
 from worker.celery import app
 from worker.driver import driver, send
-from worker.errors import DeadlineExceeded, DeploymentError, EngineUnavailable
-from worker.record import ON_FAILURE, ON_SUCCESS, Claim, Found, Step
+from worker.errors import DeadlineExceeded, DeploymentCancelled, DeploymentError, EngineUnavailable
+from worker.interrupt import Interrupted
+from worker.record import ON_FAILURE, ON_SUCCESS, Break, Claim, Found, Step
 from worker.settings import settings
 from worker.spec import Arguments, DeploymentId, parse
-from worker.store import Due, deployments
+from worker.store import Committed, Due, deployments
 
 log = structlog.get_logger()
 
 MOST_ATTEMPTS = 5
 # A proven candidate is brought to its end, however late.
 _HAVE_DEADLINE = ON_FAILURE.keys() - {Step.PROMOTE}
+# What takes long and costs little to begin again is left to another worker by one that ends.
+_HANDED_ON = {Step.PULL}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class StepArguments(Arguments):
 
 class LeaseLost(Exception):
     """Another worker may have the step: no failure, but nothing more is to be done here."""
+
+
+class HandedOn(Exception):
+    """This worker ends, and another one is to do the step."""
 
 
 StepFunction = Callable[[Claim], Done | Wait | None]
@@ -78,17 +85,31 @@ def perform(function: StepFunction, name: Step, deployment_id: str) -> dict[str,
         structlog.contextvars.bound_contextvars(
             deployment=claim.id, project=claim.spec.project, stage=claim.spec.stage, attempt=claim.attempt
         ),
-        driver().renewing(claim),
+        driver().watching(claim),
     ):
         try:
-            check_bounds(claim)
-            if not _may_have_result(claim):
-                outcome.progress(claim.id, step=claim.step)
-            return _committed(claim, function(claim))
+            return _done(claim, function)
         except DeploymentError as error:
             return _failed(claim, error)
         except LeaseLost:
             return {"outcome": "lease lost"}
+        except HandedOn:
+            deployments().release(claim)
+            return {"outcome": "handed on"}
+
+
+def _done(claim: Claim, function: StepFunction) -> dict[str, Any]:
+    check_bounds(claim)
+    if not _may_have_result(claim):
+        outcome.progress(claim.id, step=claim.step)
+    try:
+        answer = function(claim)
+    except Interrupted:
+        check_bounds(claim)
+        raise
+    if answer is None:
+        return {"outcome": "ended"}
+    return _committed(claim, answer)
 
 
 def _may_have_result(claim: Claim) -> bool:
@@ -99,50 +120,66 @@ def _may_have_result(claim: Claim) -> bool:
 def check_bounds(claim: Claim) -> None:
     """Break off a step that must not go on; long ones call this again and again.
 
-    Raises DeadlineExceeded, LeaseLost, EngineUnavailable.
+    Raises LeaseLost, HandedOn, DeploymentCancelled, DeadlineExceeded, EngineUnavailable.
     """
-    if claim.lost.is_set():
+    if claim.broken_off is Break.LOST:
         raise LeaseLost
+    if claim.broken_off is Break.SHUTDOWN and claim.step in _HANDED_ON:
+        raise HandedOn
     if claim.step not in ON_FAILURE:
         return
+    about = f"Deployment of {claim.spec.image} to {claim.spec.project}/{claim.spec.stage}"
+    facts = {"step": claim.step, "image": claim.spec.image}
+    if claim.broken_off is Break.CANCELLED:
+        raise DeploymentCancelled(
+            f"{about} was cancelled in step {claim.step}: what it had made is removed; deploy again when it is wanted.",
+            facts,
+        )
+    trouble = f" (the last trouble: {claim.trouble.message.rstrip('.')})" if claim.trouble else ""
     if claim.step in _HAVE_DEADLINE and claim.time_left <= 0:
         raise DeadlineExceeded(
-            f"Deployment of {claim.spec.image} to {claim.spec.project}/{claim.spec.stage} failed: its deadline passed "
-            f"in step {claim.step}; give it more time with `timeout`, or see what took so long.",
-            {"step": claim.step, "image": claim.spec.image},
+            f"{about} failed: its deadline passed in step {claim.step}{trouble}; give it more time with `timeout`, or "
+            "see what took so long.",
+            facts,
         )
     if claim.attempt > MOST_ATTEMPTS:
         raise EngineUnavailable(
-            f"Deployment of {claim.spec.image} to {claim.spec.project}/{claim.spec.stage} failed: step {claim.step} "
-            f"was begun {MOST_ATTEMPTS} times and never came to an end; look into the workers' logs.",
-            {"step": claim.step, "image": claim.spec.image},
+            f"{about} failed: step {claim.step} was begun {MOST_ATTEMPTS} times and never came to an end{trouble}; "
+            "look into the workers' logs.",
+            facts,
         )
 
 
-def _committed(claim: Claim, answer: Done | Wait | None) -> dict[str, Any]:
-    if answer is None:
-        return {"outcome": "ended"}
+def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
     if isinstance(answer, Wait):
-        deployments().wait(claim, answer.seconds, claim.found)
+        _check(claim, deployments().wait(claim, answer.seconds, claim.found))
         driver().wake()
         return {"outcome": "waiting", "seconds": answer.seconds}
     following = answer.to or ON_SUCCESS[claim.step]
     seconds = {**answer.found.seconds, claim.step: round(claim.elapsed, 3)}
-    if deployments().advance(claim, following, answer.found.model_copy(update={"seconds": seconds}), claim.error):
-        log.info("step_done", step=claim.step, seconds=seconds[claim.step])
-        send(Due(claim.id, following, settings().host))
+    found = answer.found.model_copy(update={"seconds": seconds})
+    _check(claim, deployments().advance(claim, following, found, claim.error))
+    log.info("step_done", step=claim.step, seconds=seconds[claim.step])
+    send(Due(claim.id, following, settings().host))
     return {"outcome": "done", "next": following}
+
+
+def _check(claim: Claim, committed: Committed) -> None:
+    if committed is Committed.COMMITTED:
+        return
+    claim.break_off(Break.CANCELLED if committed is Committed.CANCELLED else Break.LOST)
+    check_bounds(claim)
 
 
 def _failed(claim: Claim, cause: DeploymentError) -> dict[str, Any]:
     error = type(cause)(cause.message, {"image": claim.spec.image, **cause.facts, "step": claim.step})
     if claim.step not in ON_FAILURE or (error.retryable and claim.attempt < MOST_ATTEMPTS):
         seconds = pause(claim.attempt)
-        deployments().retry(claim, seconds)
+        deployments().retry(claim, seconds, error)
         driver().wake()
         log.warning("step_retried", step=claim.step, error=error.message, pause=round(seconds, 1))
         return {"outcome": "retry", "seconds": seconds, "error": error.message}
-    if deployments().advance(claim, ON_FAILURE[claim.step], claim.found, error):
+    if deployments().advance(claim, ON_FAILURE[claim.step], claim.found, error) is Committed.COMMITTED:
         log.warning("step_failed", step=claim.step, error=error.message)
         send(Due(claim.id, ON_FAILURE[claim.step], settings().host))
     raise error from cause

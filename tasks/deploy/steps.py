@@ -47,6 +47,7 @@ def pull(claim: Claim) -> Done:
         claim.spec.policy,
         patience=claim.time_left,
         on_progress=on_progress,
+        interrupt=claim.interrupt,
     )
     return Done(_with(claim, image_id=pulled.image.id, digest=pulled.image.digest))
 
@@ -83,6 +84,7 @@ def create(claim: Claim) -> Done:
         name=plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted)),
         labels=containers.labels,
         mark=mark,
+        asked_for=spec.model_dump_json(exclude_defaults=True),
         withhold_aliases=bool(older),
     )
     made = make(spec, candidate, claim.id)
@@ -125,6 +127,8 @@ def prove(claim: Claim) -> Done | Wait:
     verdict = plan.verdict(container, stable=stable, running_for=claim.elapsed)
     if verdict in {"healthy", "running"}:
         return Done(_with(claim, health=verdict, ports=dict(container.ports)))
+    if verdict == "failed" and _is_forgiven(claim, container):
+        return Done(_with(claim, started_again=True), to=Step.START)
     timeout = asked.timeout or settings().health_timeout
     # Without HEALTHCHECK there is nothing to be late: how long it must run is what ends the wait.
     if verdict is None and (container.health is None or claim.elapsed < timeout):
@@ -139,6 +143,8 @@ def promote(claim: Claim) -> Done:
     spec, containers, wanted = claim.spec, engine().containers, _wanted_name(claim)
     older = _older_instances(claim)
     container = containers.inspect(_container(claim).id)
+    if _is_forgiven(claim, container):
+        return Done(_with(claim, started_again=True), to=Step.START)
     if container.state != "running" or container.health == "unhealthy":
         # It was proven, and has ended since: the older ones go on serving.
         verdict = "failed" if container.state != "running" else "unhealthy"
@@ -177,7 +183,8 @@ def retire(claim: Claim) -> Done:
                 raise
             stayed.add(each.id)
             log.warning("container_not_retired", container=each.name, error=error.message)
-    return Done(_with(claim, replaced=[each for each in claim.found.replaced if each not in stayed]))
+    gone = [each for each in claim.found.replaced if each not in stayed]
+    return Done(_with(claim, replaced=gone, unretired=sorted(stayed)))
 
 
 @step(Step.UNDO)
@@ -235,6 +242,11 @@ def _older_instances(claim: Claim) -> list[Listed]:
 
 def _deployment_of(container: Listed) -> str:
     return engine().containers.labels.get(container.labels, Label.DEPLOYMENT)
+
+
+def _is_forgiven(claim: Claim, container: Container) -> bool:
+    """Whether a candidate that has ended gets another start: it may have gone down with the engine."""
+    return plan.was_killed(container) and not claim.found.started_again
 
 
 def _unchanged(claim: Claim, twin: Container) -> Found | None:

@@ -78,12 +78,12 @@ class Installation:
         assert added.returncode == 0, added.stderr
 
     @contextlib.contextmanager
-    def process(self, *arguments, **changed):
-        """Run `celery -A worker …` until the block ends; its log is printed if the block fails."""
+    def process(self, *arguments, app="worker", **changed):
+        """Run `celery -A <app> …` until the block ends; its log is printed if the block fails."""
         log = self.folder / f"{arguments[0]}-{uuid.uuid4().hex[:8]}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "worker", *arguments],
+                [sys.executable, "-m", "celery", "-A", app, *arguments],
                 env={**self.environment, **changed},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -173,9 +173,10 @@ def flower(installation, client, stage):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    def fetch(path):
+    def fetch(path, method="GET"):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.read().decode()
         except OSError:
             return ""

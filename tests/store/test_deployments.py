@@ -6,13 +6,15 @@ import uuid
 import pytest
 import redis
 
-from worker.errors import EngineUnavailable
-from worker.record import Found, Step
+from worker.errors import DeploymentCancelled, EngineUnavailable
+from worker.record import Break, Found, Step
 from worker.settings import Settings
 from worker.spec import DeploymentSpec, parse
-from worker.store import Deployments, Due
+from worker.store import Committed, Deployments, Due
+from worker.store.deployments import Mended
 
 LEASE = 0.3
+TROUBLE = EngineUnavailable("The engine is away.", {"step": "pull"})
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def claimed_later(records, deployment_id, step):
 
 
 def test_an_accepted_deployment_can_be_claimed_once(records):
-    assert records.accept("a", spec()).outcome == "running"
+    assert records.accept("a", spec()) == Due("a", Step.PULL, "local")
     claim = records.claim("a", Step.PULL)
     assert (claim.attempt, claim.spec, claim.found) == (1, spec(), Found())
     assert records.claim("a", Step.PULL) is None
@@ -56,7 +58,7 @@ def test_an_accepted_deployment_can_be_claimed_once(records):
 def test_accepting_twice_changes_nothing(records):
     records.accept("a", spec())
     records.claim("a", Step.PULL)
-    assert records.accept("a", spec()).outcome == "known"
+    assert records.accept("a", spec()) is None
     assert records.claim("a", Step.PULL) is None
 
 
@@ -69,7 +71,7 @@ def test_only_the_step_that_is_due_can_be_claimed(records):
 def test_what_was_found_goes_on_to_the_next_step(records):
     records.accept("a", spec())
     claim = records.claim("a", Step.PULL)
-    assert records.advance(claim, Step.INSPECT, Found(image_id="sha256:1"))
+    assert records.advance(claim, Step.INSPECT, Found(image_id="sha256:1")) is Committed.COMMITTED
     assert records.claim("a", Step.PULL) is None
     assert records.claim("a", Step.INSPECT).found.image_id == "sha256:1"
 
@@ -80,10 +82,11 @@ def test_a_lease_that_is_not_renewed_ends_and_its_holder_can_commit_no_more(reco
     later = claimed_later(records, "a", Step.PULL)
     assert later.attempt == 2
     assert not records.renew(late)
-    assert not records.advance(late, Step.INSPECT, Found(image_id="late"))
-    assert not records.retry(late, 0)
+    assert records.advance(late, Step.INSPECT, Found(image_id="late")) is Committed.LOST
+    assert records.retry(late, 0, TROUBLE) is Committed.LOST
+    assert records.release(late) is Committed.LOST
     records.close(late)
-    assert records.advance(later, Step.INSPECT, Found(image_id="later"))
+    assert records.advance(later, Step.INSPECT, Found(image_id="later")) is Committed.COMMITTED
     assert records.claim("a", Step.INSPECT).found.image_id == "later"
 
 
@@ -96,13 +99,13 @@ def test_a_renewed_lease_goes_on(records, connection):
         assert records.claim("a", Step.PULL) is None
         seconds, micros = connection.time()
         now = seconds + micros / 1e6
-    assert records.advance(claim, Step.INSPECT, Found())
+    assert records.advance(claim, Step.INSPECT, Found()) is Committed.COMMITTED
 
 
 def test_a_claim_that_has_ended_can_be_renewed_no_more(records):
     records.accept("a", spec())
     claim = records.claim("a", Step.PULL)
-    assert records.advance(claim, Step.INSPECT, Found())
+    records.advance(claim, Step.INSPECT, Found())
     assert not records.renew(claim)
     last = records.claim("a", Step.INSPECT)
     records.close(last)
@@ -112,20 +115,23 @@ def test_a_claim_that_has_ended_can_be_renewed_no_more(records):
 
 def test_a_retry_is_due_later_and_counts_and_a_wait_does_not(records):
     records.accept("a", spec())
-    records.retry(records.claim("a", Step.PULL), 0.1)
+    records.retry(records.claim("a", Step.PULL), 0.1, TROUBLE)
     assert records.claim("a", Step.PULL) is None
     again = claimed_later(records, "a", Step.PULL)
     assert again.attempt == 2
+    assert again.trouble.args == TROUBLE.args
     records.wait(again, 0.1, again.found)
-    assert claimed_later(records, "a", Step.PULL).attempt == 1
+    waited = claimed_later(records, "a", Step.PULL)
+    assert waited.attempt == 1
+    records.release(waited)
+    assert records.claim("a", Step.PULL).attempt == 1
 
 
 def test_an_error_is_carried_to_the_report(records):
     records.accept("a", spec())
-    error = EngineUnavailable("The engine is away.", {"step": "pull"})
-    records.advance(records.claim("a", Step.PULL), Step.REPORT, Found(), error)
+    records.advance(records.claim("a", Step.PULL), Step.REPORT, Found(), TROUBLE)
     carried = records.claim("a", Step.REPORT).error
-    assert (type(carried), carried.args) == (EngineUnavailable, error.args)
+    assert (type(carried), carried.args) == (EngineUnavailable, TROUBLE.args)
 
 
 def test_alarms_ring_for_what_nobody_sends(records):
@@ -139,12 +145,13 @@ def test_alarms_ring_for_what_nobody_sends(records):
 
 
 def test_a_stage_has_one_running_and_one_waiting_and_the_newest_waits(records):
-    assert records.accept("a", spec()).outcome == "running"
-    assert records.accept("other", spec("other")).outcome == "running"
-    assert records.accept("b", spec()).outcome == "waiting"
-    assert records.accept("c", spec()).due == Due("b", Step.REPORT, "local")
+    assert records.accept("a", spec()) == Due("a", Step.PULL, "local")
+    assert records.accept("other", spec("other")) == Due("other", Step.PULL, "local")
+    assert records.accept("b", spec()) is None
+    assert records.accept("c", spec()) == Due("b", Step.REPORT, "local")
     superseded = records.claim("b", Step.REPORT)
     assert type(superseded.error).__name__ == "DeploymentSuperseded"
+    assert superseded.error.facts["by"] == "c"
     assert records.close(superseded) is None
     assert records.claim("c", Step.PULL) is None
     assert records.close(records.claim("a", Step.PULL)) == Due("c", Step.PULL, "local")
@@ -161,15 +168,15 @@ def test_one_that_waits_is_due_at_its_deadline(records):
     records.close(records.claim("b", Step.REPORT))
     # Nobody waits any more.
     assert records.close(records.claim("a", Step.PULL)) is None
-    assert records.accept("d", spec()).outcome == "running"
+    assert records.accept("d", spec()) == Due("d", Step.PULL, "local")
 
 
 def test_another_host_is_told_of_its_own_and_takes_no_others(connection, prefix, records):
     there = Deployments(connection, prefix, Settings(lease_seconds=LEASE, host="there"))
     records.accept("a", spec())
     assert there.claim("a", Step.PULL) is None
-    assert there.accept("b", spec()).outcome == "waiting"
-    assert records.accept("c", spec()).due == Due("b", Step.REPORT, "there")
+    assert there.accept("b", spec()) is None
+    assert records.accept("c", spec()) == Due("b", Step.REPORT, "there")
     there.accept("d", spec())
     assert records.close(records.claim("a", Step.PULL)) == Due("d", Step.PULL, "there")
     assert records.claim("d", Step.PULL) is None
@@ -195,10 +202,170 @@ def test_an_ended_deployment_leaves_a_record_and_nothing_else(records, connectio
     records.accept("a", spec())
     claim = records.claim("a", Step.PULL)
     records.close(claim)
-    (key,) = connection.scan_iter(f"{prefix}*")
-    assert key.endswith("deployment:a")
-    assert connection.ttl(key) > 0
-    assert connection.hget(key, "step") == "ended"
+    assert connection.hget(f"{prefix}deployment:a", "step") == "ended"
+    assert connection.hkeys(f"{prefix}stage:shop/live") == ["live", "newest", "newest_order"]
+    assert not connection.exists(f"{prefix}alarms:local")
+
+
+def test_a_step_that_is_still_queued_is_sent_again_ever_more_rarely(records, connection, prefix):
+    records.accept("a", spec())
+    alarms = f"{prefix}alarms:local"
+    pauses = []
+    for _ in range(9):
+        connection.zadd(alarms, {"a": 0})
+        records.ring()
+        pauses.append(round(records.ring().until_next / LEASE))
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 64, 64]
+    records.claim("a", Step.PULL)
+    connection.zadd(alarms, {"a": 0})
+    records.ring()
+    assert round(records.ring().until_next / LEASE) == 1
+
+
+def test_the_last_one_whose_message_came_wins_whichever_is_accepted_first(records):
+    for each in "abcd":
+        records.receive(each)
+    assert records.accept("c", spec()) == Due("c", Step.PULL, "local")
+    assert records.accept("a", spec()) == Due("a", Step.REPORT, "local")
+    assert records.claim("a", Step.REPORT).error.facts["by"] == "c"
+    assert records.accept("d", spec()) is None
+    assert records.accept("b", spec()) == Due("b", Step.REPORT, "local")
+    assert records.claim("b", Step.REPORT).error.facts["by"] == "d"
+
+
+def test_one_that_comes_again_after_a_newer_one_has_succeeded_is_superseded(records):
+    # Its worker was killed before it was recorded, so its message is delivered again much later.
+    records.receive("old")
+    records.receive("new")
+    records.accept("new", spec())
+    records.close(records.claim("new", Step.PULL))
+    records.receive("old")
+    records.accept("old", spec())
+    assert records.claim("old", Step.REPORT).error.facts["by"] == "new"
+
+
+def test_one_that_comes_again_after_a_newer_one_has_failed_is_deployed(records):
+    records.receive("old")
+    records.receive("new")
+    records.accept("new", spec())
+    records.advance(records.claim("new", Step.PULL), Step.REPORT, Found(), TROUBLE)
+    records.close(records.claim("new", Step.REPORT))
+    assert records.accept("old", spec()) == Due("old", Step.PULL, "local")
+
+
+def test_a_cancelled_step_that_nobody_is_at_is_due_at_once(records):
+    records.accept("a", spec())
+    records.wait(records.claim("a", Step.PULL), 60, Found())
+    cancelling = records.cancel("a")
+    assert (cancelling.outcome, cancelling.due) == ("cancelling", Due("a", Step.PULL, "local"))
+    assert records.claim("a", Step.PULL).broken_off is Break.CANCELLED
+
+
+def test_a_cancelled_step_that_somebody_is_at_is_his_to_end(records):
+    records.accept("a", spec())
+    records.accept("b", spec("other"))
+    claims = [records.claim("a", Step.PULL), records.claim("b", Step.PULL)]
+    assert records.cancelled(claims) == []
+    cancelling = records.cancel("a")
+    assert (cancelling.outcome, cancelling.due) == ("cancelling", None)
+    assert records.cancelled(claims) == claims[:1]
+    # What it has done without noticing counts no more.
+    assert records.advance(claims[0], Step.INSPECT, Found()) is Committed.CANCELLED
+    assert records.advance(claims[0], Step.UNDO, Found(), DeploymentCancelled("Enough.")) is Committed.COMMITTED
+    assert records.claim("a", Step.UNDO).broken_off is None
+
+
+def test_a_pause_before_a_further_attempt_is_cut_short_by_a_cancel(records):
+    records.accept("a", spec())
+    claim = records.claim("a", Step.PULL)
+    records.cancel("a")
+    assert records.retry(claim, 60, TROUBLE) is Committed.COMMITTED
+    assert records.claim("a", Step.PULL).broken_off is Break.CANCELLED
+
+
+def test_one_that_waits_for_its_stage_can_be_cancelled(records):
+    records.accept("a", spec())
+    records.accept("b", spec())
+    assert records.cancel("b").due == Due("b", Step.EXPIRE, "local")
+    assert records.claim("b", Step.EXPIRE).broken_off is Break.CANCELLED
+
+
+def test_one_that_is_yet_to_come_can_be_cancelled(records):
+    assert records.cancel("a").outcome == "unknown"
+    records.accept("a", spec())
+    assert records.claim("a", Step.PULL).broken_off is Break.CANCELLED
+    records.cancel("b")
+    records.accept("b", spec())
+    assert records.claim("b", Step.EXPIRE).broken_off is Break.CANCELLED
+
+
+def test_what_is_past_its_proof_or_has_ended_is_not_cancelled(records):
+    records.accept("a", spec())
+    records.advance(records.claim("a", Step.PULL), Step.RETIRE, Found())
+    assert records.cancel("a").outcome == "late"
+    claim = records.claim("a", Step.RETIRE)
+    assert records.advance(claim, Step.REPORT, Found()) is Committed.COMMITTED
+    records.close(records.claim("a", Step.REPORT))
+    assert records.cancel("a").outcome == "ended"
+    assert records.standings(["a", "unheard-of"])["a"].outcome == "live"
+
+
+def end(records, deployment_id, error=None):
+    records.accept(deployment_id, spec())
+    records.advance(records.claim(deployment_id, Step.PULL), Step.REPORT, Found(), error)
+    records.close(records.claim(deployment_id, Step.REPORT))
+
+
+def test_the_last_records_of_a_stage_stay_and_so_do_the_last_that_were_live(connection, prefix):
+    records = Deployments(connection, prefix, Settings(history=2, lease_seconds=LEASE))
+    for each in ("live-1", "live-2", "live-3"):
+        end(records, each)
+    for each in ("failed-1", "failed-2", "failed-3"):
+        end(records, each, TROUBLE)
+    every = ("live-1", "live-2", "live-3", "failed-1", "failed-2", "failed-3")
+    stay = [each for each in every if connection.ttl(f"{prefix}deployment:{each}") == -1]
+    assert stay == ["live-2", "live-3", "failed-2", "failed-3"]
+    assert connection.ttl(f"{prefix}deployment:live-1") > 0
+    assert records.standings(["failed-3"])["failed-3"].error.args == TROUBLE.args
+
+
+def test_a_stage_whose_holder_has_no_record_goes_to_the_one_that_waits(records, connection, prefix):
+    records.accept("a", spec())
+    records.accept("b", spec())
+    connection.delete(f"{prefix}deployment:a")
+    assert records.stages() == ["shop/live"]
+    assert records.mend("shop/live") == Mended("a", [])
+    assert records.mend("shop/live") == Mended(None, [])
+    assert records.ring().steps == [Due("b", Step.PULL, "local")]
+    assert records.claim("b", Step.PULL) is not None
+
+
+def test_a_stage_whose_holder_has_no_record_does_not_keep_the_next_one_out(records, connection, prefix):
+    records.accept("a", spec())
+    connection.delete(f"{prefix}deployment:a")
+    assert records.accept("b", spec()) == Due("b", Step.PULL, "local")
+
+
+def test_what_has_lost_its_alarm_is_driven_again(records, connection, prefix):
+    records.accept("a", spec())
+    records.accept("b", spec())
+    connection.delete(f"{prefix}alarms:local")
+    assert records.mend("shop/live") == Mended(None, ["a", "b"])
+    assert records.ring().steps == [Due("a", Step.PULL, "local")]
+
+
+def test_a_container_without_a_record_is_adopted_once_and_not_beside_a_live_one(records, connection, prefix):
+    assert records.adopt("lost", spec(), Found(container_id="c1"), 1.0)
+    assert not records.adopt("lost", spec(), Found(container_id="c1"), 1.0)
+    assert not records.adopt("other", spec(), Found(container_id="c2"), 2.0)
+    standing = records.standings(["lost"])["lost"]
+    assert (standing.outcome, standing.container_id) == ("adopted", "c1")
+    assert connection.hget(f"{prefix}stage:shop/live", "live") == "lost"
+
+
+def test_a_host_is_reconciled_by_one_at_a_time(records):
+    assert records.may_reconcile(60)
+    assert not records.may_reconcile(60)
 
 
 def test_an_alarm_without_a_record_is_dropped(records, connection, prefix):

@@ -50,6 +50,9 @@ def deploy_(
     timeout: Annotated[float | None, typer.Option(help="Seconds for the whole deployment.")] = None,
     health_timeout: Annotated[float | None, typer.Option(help="Seconds to become healthy.")] = None,
     force: Annotated[bool, typer.Option(help="Even if nothing has changed.")] = False,
+    cancel_on_interrupt: Annotated[
+        bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the deployment without asking.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Deploy an image to a stage and follow it to its end."""
@@ -76,8 +79,27 @@ def deploy_(
         given = {name: value for name, value in asked.items() if value is not None}
         # Checked here as the worker will: a slip costs no round trip, and a wrong argument never reaches the broker.
         parse(DeploymentSpec, "dw deploy", given)
-        result = deploy.follow(client.send("docker.deploy", **given))
+        task_id = client.send("docker.deploy", **given)
+        try:
+            result = deploy.follow(task_id)
+        except KeyboardInterrupt:
+            deploy.interrupted(task_id, cancels=cancel_on_interrupt)
+            raise typer.Exit(130) from None
         show_json(result) if as_json else deploy.show(result)
+
+
+@app.command()
+def cancel(
+    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Its id.", show_default=False)],
+    as_json: Json = False,
+    answer_timeout: Answer = 30,
+) -> None:
+    """End a deployment that is under way, and wait until what it has made is removed."""
+    with errors_shown(as_json=as_json):
+        answer = deploy.cancel(deployment, answer_timeout)
+        show_json(answer) if as_json else out.print(deploy.CANCELLING[answer["state"]].format(deployment))
+        if answer["state"] != "cancelled":
+            raise typer.Exit(1)
 
 
 @app.command()

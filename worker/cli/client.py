@@ -41,12 +41,23 @@ def ask(task: str, patience: float, /, **arguments: object) -> Any:
 
     Raises the task's DeploymentError, or Unanswered if none has come after `patience` seconds.
     """
-    task_id, give_up_at = send(task, **arguments), time.monotonic() + patience
+    task_id = send(task, **arguments)
+    if not has_ended_within(task_id, patience):
+        raise _unanswered(task_id, task, patience)
+    return outcome(task_id)
+
+
+def has_ended_within(task_id: str, patience: float) -> bool:
+    """Wait for a task's end, `patience` seconds at the most.
+
+    Raises Unanswered where Redis is lost.
+    """
+    give_up_at = time.monotonic() + patience
     while not _has_ended(task_id):
         if time.monotonic() > give_up_at:
-            raise _unanswered(task_id, task, patience)
+            return False
         time.sleep(_LOOK_EVERY)
-    return outcome(task_id)
+    return True
 
 
 def follow(task_id: str) -> Iterator[dict[str, Any]]:

@@ -1,15 +1,51 @@
 """`dw deploy`: ask for a deployment and follow it."""
 
+import sys
 import time
 from typing import Any
 
+import typer
 from rich.live import Live
 from rich.text import Text
 
 from worker.cli import client
 from worker.cli.output import err, out, urls
 
+_CANCELLED_WITHIN = 30
 _STEPS = ("pull", "inspect", "create", "connect", "start", "prove", "promote", "retire")
+
+
+CANCELLING = {
+    "cancelled": "Deployment {} is cancelled: what it had made is removed.",
+    "cancelling": "Deployment {} is being cancelled, and that isn't done yet: see the workers' logs if it stays so.",
+    "live": "Deployment {} has succeeded already: it is live.",
+    "unchanged": "Deployment {} has ended already: nothing was to be changed.",
+    "adopted": "Deployment {} has succeeded already: it is live.",
+    "failed": "Deployment {} has failed already.",
+    "superseded": "Deployment {} has ended already: a newer one took its place.",
+    "unknown": "No worker knows deployment {}: if its message is still to come, it is cancelled then.",
+}
+"""What a cancel's state means."""
+
+
+def cancel(task_id: str, patience: float) -> dict[str, Any]:
+    """Cancel a deployment, wait `patience` seconds for its end, and say what became of it.
+
+    Raises Unanswered.
+    """
+    answer: dict[str, Any] = client.ask("docker.cancel", patience, deployment_id=task_id)
+    if answer["state"] == "cancelling" and client.has_ended_within(task_id, patience):
+        answer["state"] = "cancelled"
+    return answer
+
+
+def interrupted(task_id: str, *, cancels: bool) -> None:
+    """Ctrl-C while a deployment is followed: cancel it where that was asked for, or is answered with yes."""
+    if cancels or (sys.stdin.isatty() and typer.confirm("Cancel the deployment?", err=True)):
+        state = cancel(task_id, _CANCELLED_WITHIN)["state"]
+        err.print(CANCELLING[state].format(task_id))
+    else:
+        err.print(f"The deployment goes on; to end it: dw cancel {task_id}")
 
 
 def follow(task_id: str) -> dict[str, Any]:

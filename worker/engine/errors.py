@@ -4,6 +4,7 @@ Read by HTTP status and step first, and by the engine's text only where nothing 
 engines (20.10 and 26.1 are tested) and rot. The first rule that fits counts.
 """
 
+import http.client
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,9 +170,12 @@ _RULES = (
 )
 
 _NO_ANSWER = (
+    # Of a request through the SDK; the rest also of a pull, which reads its connection itself.
+    docker.errors.DockerException,
     requests.RequestException,
     urllib3.exceptions.HTTPError,
-    docker.errors.DockerException,
+    http.client.HTTPException,
+    OSError,
 )
 
 
@@ -196,7 +200,9 @@ def refused(subject: Subject, status: int, text: str) -> DeploymentError:
 
 
 def _unanswered(subject: Subject, error: Exception) -> DeploymentError:
-    timed_out = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError) or "Read timed out" in str(error)
+    timed_out = isinstance(
+        error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError
+    ) or "Read timed out" in str(error)
     if timed_out and subject.step == "pull":
         return stalled(subject)
     what = "the engine doesn't answer in time" if timed_out else "the engine can't be reached or broke off"

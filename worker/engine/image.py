@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
 
 import docker
-import requests
 from docker.auth import encode_header
+from urllib3 import HTTPResponse
 
+from worker.engine.connection import posted
 from worker.engine.errors import Subject, engine_errors, refused, stalled
 from worker.errors import EngineUnavailable, ImageNotFound
+from worker.interrupt import Interrupt
 from worker.reference import ImageReference
 
 
@@ -82,18 +85,20 @@ class Images:
         login: Login | None = None,
         stall_timeout: float = 120,
         on_progress: Callable[[PullProgress], None] | None = None,
+        interrupt: Interrupt | None = None,
     ) -> Pulled:
         """Pull an image and read the stream to its end, where the engine hides the errors of an answer 200.
 
         `stall_timeout` is how many seconds may pass without progress. The image that comes back is the one of
         the digest that was pulled, wherever the tag points by now. A second run finds the layers present.
-        `on_progress` may raise to break the pull off: that closes the stream, and so cancels it at the engine.
+        `on_progress` may raise to break the pull off: that closes the stream, and so cancels it at the engine. So
+        does `interrupt`, from another thread and also while the engine says nothing.
 
-        Raises ImageNotFound, PullDenied, RegistryUnavailable, DiskFull, EngineUnavailable.
+        Raises ImageNotFound, PullDenied, RegistryUnavailable, DiskFull, EngineUnavailable; Interrupted.
         """
         subject = Subject("pull", image=str(reference))
         digest, downloaded, progress = reference.digest, False, PullProgress()
-        with closing(self._pull_stream(subject, reference, login, stall_timeout)) as stream:
+        with closing(self._pull_stream(subject, reference, login, stall_timeout, interrupt or Interrupt())) as stream:
             for line in stream:
                 progress.take(line)
                 if on_progress:
@@ -125,25 +130,31 @@ class Images:
             return None
 
     def _pull_stream(
-        self, subject: Subject, reference: ImageReference, login: Login | None, stall_timeout: float
+        self,
+        subject: Subject,
+        reference: ImageReference,
+        login: Login | None,
+        stall_timeout: float,
+        interrupt: Interrupt,
     ) -> Generator[Mapping[str, Any], None, None]:
         # The SDK's own pull() has no timeout at all (it passes None): an engine that says nothing would hold
         # the thread for ever. And it reads ~/.docker/config.json unless it is given a header.
         auth = {"username": login.username, "password": login.password} if login else {}
         with (
             engine_errors("pull", image=subject.image),
-            self._api.post(
-                f"{self._api.base_url}/v{self._api.api_version}/images/create",
+            posted(
+                self._api,
+                "/images/create",
                 params={"fromImage": reference.name, "tag": reference.version},
                 headers={"X-Registry-Auth": encode_header(auth)},
-                stream=True,
                 timeout=stall_timeout,
+                interrupt=interrupt,
             ) as response,
         ):
-            if not response.ok:
-                raise refused(subject, response.status_code, _explanation(response))
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                raise refused(subject, response.status, _explanation(response))
             last_progress = time.monotonic()
-            for line in response.iter_lines():
+            for line in response:
                 message = _decoded(subject, line)
                 if "error" in message:
                     raise refused(subject, 0, str(message["error"]))
@@ -169,11 +180,12 @@ def _decoded(subject: Subject, line: bytes) -> Mapping[str, Any]:
     return message
 
 
-def _explanation(response: requests.Response) -> str:
+def _explanation(response: HTTPResponse) -> str:
+    text = response.data.decode(errors="replace")
     try:
-        return str(response.json()["message"])
+        return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
-        return response.text or str(response.reason)
+        return text or str(response.reason)
 
 
 def _image(data: Mapping[str, Any], asked_for: str) -> Image:

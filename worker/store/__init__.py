@@ -1,4 +1,4 @@
-"""What is kept in Redis: deployments' records, and sealed credentials. Each key's name has its home here."""
+"""What is kept in Redis: records of deployments, sealed credentials, counts. Each key's name has its home here."""
 
 from functools import cache
 
@@ -7,17 +7,22 @@ from redis.lock import Lock
 
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
-from worker.store.deployments import Deployments, Due
+from worker.store.deployments import Committed, Deployments, Due, Standing
+from worker.store.redeliveries import Redeliveries
 
 __all__ = [
+    "Committed",
     "Credential",
     "Credentials",
     "Deployments",
     "Due",
+    "Redeliveries",
+    "Standing",
     "connection",
     "credentials",
     "deployments",
     "network_lock",
+    "redeliveries",
 ]
 
 
@@ -46,6 +51,11 @@ def deployments() -> Deployments:
 @cache
 def credentials() -> Credentials:
     return Credentials(connection(), key_prefix())
+
+
+@cache
+def redeliveries() -> Redeliveries:
+    return Redeliveries(connection(), key_prefix())
 
 
 def network_lock(name: str) -> Lock:

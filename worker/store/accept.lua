@@ -1,40 +1,59 @@
--- Records a deployment and takes the stage for it, or queues it there in place of the one that waits.
--- KEYS: the record, the stage, the host's alarms.
--- ARGV: key prefix, id, host, stage, spec, seconds to the deadline, first step, waiting step,
---       report step, the error of a superseded one, seconds until a sent step counts as lost.
--- Returns {what became of it: known, running, waiting; the id that was superseded or '', and its host}.
-local prefix, id, host, stage, spec = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local clock = redis.call('TIME')
-local now = clock[1] + clock[2] / 1000000
-
+-- Records a deployment and takes the stage for it, or queues it there in place of an older one that waits.
+-- KEYS: the record, the stage, the host's alarms, the deployment's order, the orders' counter,
+--       the mark of a deployment that was cancelled before it came, the set of all stages.
+-- ARGV: key prefix, id, host, stage, spec, seconds to the deadline, first step, waiting step, report step,
+--       seconds until a sent step counts as lost.
+-- Returns {what became of it: known, running, waiting or superseded; the id whose step is due, the step, its host}.
+local prefix, id, host, stage = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local first, waits, report, patience = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  return {'known', '', ''}
+  return {'known', '', '', ''}
 end
 
-local deadline = now + ARGV[6]
+local time = now()
+local order = tonumber(redis.call('GET', KEYS[4]) or redis.call('INCR', KEYS[5]))
+redis.call('DEL', KEYS[4])
+redis.call('HSET', KEYS[1], 'spec', ARGV[5], 'host', host, 'stage', stage, 'order', order, 'step', first,
+  'found', '{}', 'error', '', 'attempt', 0, 'fence', 0, 'due', time, 'since', time, 'copies', 0, 'created', time,
+  'deadline', time + ARGV[6])
+redis.call('SADD', KEYS[7], stage)
+if redis.call('DEL', KEYS[6]) == 1 then
+  redis.call('HSET', KEYS[1], 'cancel', 1)
+end
+
 local running = redis.call('HGET', KEYS[2], 'running')
-local step, due = ARGV[7], now
-if running then
-  step, due = ARGV[8], deadline
+if running and not is_under_way(prefix, running) then
+  running = hand_over(prefix, KEYS[2], first, patience)
 end
-redis.call('HSET', KEYS[1], 'spec', spec, 'host', host, 'stage', stage, 'step', step, 'found', '{}', 'error', '',
-  'attempt', 0, 'fence', 0, 'due', due, 'since', now, 'created', now, 'deadline', deadline)
-
-if not running then
-  redis.call('HSET', KEYS[2], 'running', id)
-  redis.call('ZADD', KEYS[3], now + ARGV[11], id)
-  return {'running', '', ''}
-end
-
-redis.call('ZADD', KEYS[3], due, id)
 local waiting = redis.call('HGET', KEYS[2], 'waiting')
-redis.call('HSET', KEYS[2], 'waiting', id)
-if not waiting then
-  return {'waiting', '', ''}
+
+-- One that was asked for later may have come first.
+local function is_newer(other)
+  return other and other ~= '' and tonumber(redis.call('HGET', record_of(prefix, other), 'order') or 0) > order
 end
-local record = prefix .. 'deployment:' .. waiting
-redis.call('HSET', record, 'step', ARGV[9], 'error', ARGV[10], 'attempt', 0, 'due', now, 'since', now)
-redis.call('HINCRBY', record, 'fence', 1)
-local its_host = redis.call('HGET', record, 'host')
-redis.call('ZADD', prefix .. 'alarms:' .. its_host, now + ARGV[11], waiting)
-return {'waiting', waiting, its_host}
+local newer = is_newer(waiting) and waiting or is_newer(running) and running
+if not newer and tonumber(redis.call('HGET', KEYS[2], 'newest_order') or 0) > order then
+  newer = redis.call('HGET', KEYS[2], 'newest')
+end
+if newer then
+  redis.call('HSET', KEYS[1], 'superseded_by', newer)
+  make_due(prefix, id, report, patience)
+  return {'superseded', id, report, host}
+end
+
+if not running or running == '' then
+  redis.call('HSET', KEYS[2], 'running', id)
+  make_due(prefix, id, first, patience)
+  return {'running', id, first, host}
+end
+
+redis.call('HSET', KEYS[2], 'waiting', id)
+-- One that was cancelled before it came has nothing to wait for.
+local due = redis.call('HEXISTS', KEYS[1], 'cancel') == 1 and time or time + ARGV[6]
+redis.call('HSET', KEYS[1], 'step', waits, 'due', due)
+redis.call('ZADD', KEYS[3], due, id)
+if not waiting then
+  return {'waiting', '', '', ''}
+end
+redis.call('HSET', record_of(prefix, waiting), 'superseded_by', id)
+return {'waiting', waiting, report, make_due(prefix, waiting, report, patience)}

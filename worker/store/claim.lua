@@ -1,16 +1,15 @@
 -- Takes a step that is due, for the length of a lease.
 -- KEYS: the record, the host's alarms. ARGV: id, step, holder, seconds of the lease, host.
 -- Returns {now, the record's fields and values …}, or nothing if the step isn't due on this host.
-local clock = redis.call('TIME')
-local now = clock[1] + clock[2] / 1000000
+local time = now()
 local record = redis.call('HMGET', KEYS[1], 'step', 'due', 'host')
-if record[1] ~= ARGV[2] or record[3] ~= ARGV[5] or tonumber(record[2]) > now then
+if record[1] ~= ARGV[2] or record[3] ~= ARGV[5] or tonumber(record[2]) > time then
   return {}
 end
 redis.call('HINCRBY', KEYS[1], 'fence', 1)
 redis.call('HINCRBY', KEYS[1], 'attempt', 1)
-redis.call('HSET', KEYS[1], 'holder', ARGV[3], 'due', now + ARGV[4])
-redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[1])
+redis.call('HSET', KEYS[1], 'holder', ARGV[3], 'due', time + ARGV[4], 'copies', 0)
+redis.call('ZADD', KEYS[2], time + ARGV[4], ARGV[1])
 local claimed = redis.call('HGETALL', KEYS[1])
-table.insert(claimed, 1, string.format('%.6f', now))
+table.insert(claimed, 1, string.format('%.6f', time))
 return claimed

@@ -1,18 +1,37 @@
--- Ends a deployment, and gives its stage to the one that waits.
--- KEYS: the record, the host's alarms, the stage.
--- ARGV: key prefix, id, fence, ended step, first step, seconds to keep the record,
---       seconds until a sent step counts as lost.
+-- Ends a deployment, keeps its record for history, and gives its stage to the one that waits.
+-- KEYS: the record, the host's alarms, the stage, the stage's history, the stage's live ones.
+-- ARGV: key prefix, id, fence, first step, seconds that a record stays once it is no longer history,
+--       seconds until a sent step counts as lost, how many deployments are history,
+--       how it ended: live, unchanged or failed; the error.
 -- Returns {1 if it was closed, the id that has the stage now or '', and its host}.
-local prefix, id = ARGV[1], ARGV[2]
+local prefix, id, outcome = ARGV[1], ARGV[2], ARGV[8]
 if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[3] then
   return {0, '', ''}
 end
-local clock = redis.call('TIME')
-local now = clock[1] + clock[2] / 1000000
-redis.call('HSET', KEYS[1], 'step', ARGV[4], 'ended', now)
+redis.call('HSET', KEYS[1], 'step', 'ended', 'ended', now(), 'outcome', outcome, 'error', ARGV[9])
 redis.call('HDEL', KEYS[1], 'holder', 'due')
-redis.call('EXPIRE', KEYS[1], ARGV[6])
 redis.call('ZREM', KEYS[2], id)
+
+-- The last ones that were live stay, however many have failed since: they are what can be gone back to.
+local function keep(list, other)
+  redis.call('LPUSH', list, id)
+  while redis.call('LLEN', list) > tonumber(ARGV[7]) do
+    local oldest = redis.call('RPOP', list)
+    if not redis.call('LPOS', other, oldest) then
+      redis.call('EXPIRE', record_of(prefix, oldest), ARGV[5])
+    end
+  end
+end
+if outcome == 'live' then
+  keep(KEYS[5], KEYS[4])
+  redis.call('HSET', KEYS[3], 'live', id)
+end
+keep(KEYS[4], KEYS[5])
+
+local order = tonumber(redis.call('HGET', KEYS[1], 'order') or 0)
+if outcome ~= 'failed' and order > tonumber(redis.call('HGET', KEYS[3], 'newest_order') or 0) then
+  redis.call('HSET', KEYS[3], 'newest', id, 'newest_order', order)
+end
 
 local stage = redis.call('HMGET', KEYS[3], 'running', 'waiting')
 if stage[2] == id then
@@ -21,15 +40,5 @@ end
 if stage[1] ~= id then
   return {1, '', ''}
 end
-if not stage[2] then
-  redis.call('DEL', KEYS[3])
-  return {1, '', ''}
-end
-local record = prefix .. 'deployment:' .. stage[2]
-redis.call('HSET', KEYS[3], 'running', stage[2])
-redis.call('HDEL', KEYS[3], 'waiting')
-redis.call('HSET', record, 'step', ARGV[5], 'attempt', 0, 'due', now, 'since', now)
-redis.call('HINCRBY', record, 'fence', 1)
-local its_host = redis.call('HGET', record, 'host')
-redis.call('ZADD', prefix .. 'alarms:' .. its_host, now + ARGV[7], stage[2])
-return {1, stage[2], its_host}
+local successor, host = hand_over(prefix, KEYS[3], ARGV[4], ARGV[6])
+return {1, successor, host}

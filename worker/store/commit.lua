@@ -1,18 +1,26 @@
 -- Ends a claim: records what was found, and which step is due when.
 -- KEYS: the record, the host's alarms.
 -- ARGV: id, fence, next step, seconds until it is due, found, error, attempts so far,
---       seconds until the alarm (later than due where the committer sends the step itself).
--- Returns 0 if somebody else has claimed the step since.
+--       seconds until the alarm (later than due where the committer sends the step itself),
+--       the error that is the reason for a further attempt, 1 if a cancelled deployment must not go on to this.
+-- Returns committed, lost if somebody else has claimed the step since, or cancelled.
 if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[2] then
-  return 0
+  return 'lost'
 end
-local clock = redis.call('TIME')
-local now = clock[1] + clock[2] / 1000000
-if redis.call('HGET', KEYS[1], 'step') ~= ARGV[3] then
-  redis.call('HSET', KEYS[1], 'since', now)
+local goes_on = redis.call('HGET', KEYS[1], 'step') ~= ARGV[3]
+local delay, alarm = ARGV[4], ARGV[8]
+if ARGV[10] == '1' and redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then
+  if goes_on then
+    return 'cancelled'
+  end
+  delay, alarm = 0, 0
 end
-redis.call('HSET', KEYS[1], 'step', ARGV[3], 'due', now + ARGV[4], 'found', ARGV[5], 'error', ARGV[6],
-  'attempt', ARGV[7])
+local time = now()
+if goes_on then
+  redis.call('HSET', KEYS[1], 'since', time)
+end
+redis.call('HSET', KEYS[1], 'step', ARGV[3], 'due', time + delay, 'found', ARGV[5], 'error', ARGV[6],
+  'attempt', ARGV[7], 'trouble', ARGV[9], 'copies', 0)
 redis.call('HDEL', KEYS[1], 'holder')
-redis.call('ZADD', KEYS[2], now + ARGV[8], ARGV[1])
-return 1
+redis.call('ZADD', KEYS[2], time + alarm, ARGV[1])
+return 'committed'

@@ -5,17 +5,21 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import redis
 
 from worker.errors import DeploymentError, DeploymentSuperseded
-from worker.record import FIRST, Claim, Found, Step
+from worker.record import FIRST, ON_FAILURE, Break, Claim, Found, Step
 from worker.settings import Settings
 from worker.spec import ACCEPTED, DeploymentSpec
 
 _MOST_ALARMS_AT_ONCE = 100
+_UNCLAIMED_FOR = 86_400
+"""How long the order of a message and the cancelling of a deployment are remembered until it is accepted."""
+_SCRIPTS = Path(__file__).parent
 _STEPS = {step.value for step in Step}
 
 
@@ -28,13 +32,46 @@ class Due:
     host: str
 
 
+class Committed(StrEnum):
+    """What became of a commit."""
+
+    COMMITTED = "committed"
+    LOST = "lost"
+    """Refused: another worker has claimed the step since."""
+    CANCELLED = "cancelled"
+    """Refused: the deployment was cancelled meanwhile, and the claim is to end it."""
+
+
 @dataclass(frozen=True)
-class Accepted:
-    """What became of a deployment that asked for its stage: `known`, `running` or `waiting`."""
+class Cancelling:
+    """What became of a cancel: `unknown`, `ended`, `late` or `cancelling`."""
 
     outcome: str
     due: Due | None
-    """Its own first step, or the report of the one that it superseded."""
+    """The step that ends the deployment, where nobody is at it."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a deployment is, as told to others."""
+
+    step: Step
+    outcome: str | None
+    """`live`, `unchanged`, `failed` or `adopted` once it has ended."""
+    container_id: str | None
+    error: DeploymentError | None
+    unretired: Sequence[str]
+    """Ids of older containers that it could not remove."""
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What was wrong with a stage."""
+
+    stale: str | None
+    """The id of a deployment that held it, and had ended or has no record."""
+    resumed: Sequence[str]
+    """The ids of deployments that nobody would have driven any more."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +85,55 @@ class Alarms:
 class Deployments:
     """The records of one installation, and the alarms of one host.
 
-    Keys: `deployment:<id>` (hash), `stage:<project>/<stage>` (hash: who runs, who waits) and `alarms:<host>`
-    (sorted set: when to send a deployment's step again). All raise `redis.RedisError` where Redis can't be had.
+    All raise `redis.RedisError` where Redis can't be had. Keys:
+
+    - `deployment:<id>` (hash): the record
+    - `stage:<project>/<stage>` (hash): who runs, who waits, who is live, and the newest that has succeeded
+    - `stages` (set): all of these
+    - `history:<project>/<stage>`, `lives:<project>/<stage>` (lists): the last that have ended, and that were live
+    - `alarms:<host>` (sorted set): when to send a deployment's step again
+    - `order:<id>`, `orders` (numbers): in which order messages were taken from the queue
+    - `cancelled:<id>`: cancelled before its message came
+    - `reconciled:<host>`: gone once the host is to be reconciled again
     """
 
     def __init__(self, connection: redis.Redis, prefix: str, settings: Settings) -> None:
         self._redis = connection
         self._prefix = prefix
         self._settings = settings
+        common = (_SCRIPTS / "common.lua").read_text()
         self._scripts = {
-            path.stem: connection.register_script(path.read_text()) for path in Path(__file__).parent.glob("*.lua")
+            path.stem: connection.register_script(common + path.read_text()) for path in _SCRIPTS.glob("*.lua")
         }
 
     def is_known(self, deployment_id: str) -> bool:
         """Whether a deployment was accepted."""
         return bool(self._redis.exists(self._record(deployment_id)))
 
-    def accept(self, deployment_id: str, spec: DeploymentSpec) -> Accepted:
-        """Record a deployment, which takes its stage or waits for it; a second run changes nothing."""
-        superseded = DeploymentSuperseded(
-            f"Deployment of {spec.image} to {spec.project}/{spec.stage} was superseded while it waited: deployment "
-            f"{deployment_id} was asked for later and takes its place.",
-            {"by": deployment_id, "image": spec.image},
+    def receive(self, deployment_id: str) -> None:
+        """Note that a message was taken from the queue: the order in which they are decides which one is newest."""
+        self._run(
+            "receive",
+            keys=[self._key("order", deployment_id), f"{self._prefix}orders"],
+            args=[_UNCLAIMED_FOR],
         )
-        outcome, loser, its_host = self._run(
+
+    def accept(self, deployment_id: str, spec: DeploymentSpec) -> Due | None:
+        """Record a deployment, which takes its stage or waits for it; a second run changes nothing.
+
+        Returns its own first step, or the report of one that is superseded: itself, or the one that waited.
+        """
+        _, due, step, its_host = self._run(
             "accept",
-            keys=[self._record(deployment_id), self._stage(spec), self._alarms()],
+            keys=[
+                self._record(deployment_id),
+                self._stage(spec),
+                self._alarms(),
+                self._key("order", deployment_id),
+                f"{self._prefix}orders",
+                self._key("cancelled", deployment_id),
+                f"{self._prefix}stages",
+            ],
             args=[
                 self._prefix,
                 deployment_id,
@@ -84,13 +144,34 @@ class Deployments:
                 FIRST,
                 Step.EXPIRE,
                 Step.REPORT,
-                superseded.to_json(),
                 self._settings.lease_seconds,
             ],
         )
-        if outcome == "running":
-            return Accepted(outcome, Due(deployment_id, FIRST, self._settings.host))
-        return Accepted(outcome, Due(loser, Step.REPORT, its_host) if loser else None)
+        return Due(due, Step(step), its_host) if due else None
+
+    def cancel(self, deployment_id: str) -> Cancelling:
+        """Have a deployment end, if it isn't past the point where it can; one that is yet to come ends at once."""
+        outcome, step, its_host = self._run(
+            "cancel",
+            keys=[self._record(deployment_id), self._key("cancelled", deployment_id)],
+            args=[self._prefix, deployment_id, _UNCLAIMED_FOR, self._settings.lease_seconds, *ON_FAILURE],
+        )
+        return Cancelling(outcome, Due(deployment_id, Step(step), its_host) if step else None)
+
+    def cancelled(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Those of the claims whose deployment was cancelled."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for claim in claims:
+                pipeline.hexists(self._record(claim.id), "cancel")
+            return [claim for claim, is_so in zip(claims, pipeline.execute(), strict=True) if is_so]
+
+    def standings(self, deployment_ids: Sequence[str]) -> dict[str, Standing]:
+        """How far these deployments are; those without a record are left out."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for each in deployment_ids:
+                pipeline.hmget(self._record(each), "step", "outcome", "found", "error")
+            found = zip(deployment_ids, pipeline.execute(), strict=True)
+        return {each: _standing(*fields) for each, fields in found if fields[0] in _STEPS}
 
     def claim(self, deployment_id: str, step: Step) -> Claim | None:
         """Take a step if it is due and nobody has it."""
@@ -114,43 +195,105 @@ class Deployments:
             )
         )
 
-    def advance(self, claim: Claim, to: Step, found: Found, error: DeploymentError | None = None) -> bool:
-        """End a claim with the next step due at once, to be sent by the caller; False if the lease is lost."""
+    def advance(self, claim: Claim, to: Step, found: Found, error: DeploymentError | None = None) -> Committed:
+        """End a claim with the next step due at once, to be sent by the caller."""
         return self._commit(claim, to, found, error, delay=0, attempt=0, alarm=self._settings.lease_seconds)
 
-    def wait(self, claim: Claim, seconds: float, found: Found) -> bool:
+    def wait(self, claim: Claim, seconds: float, found: Found) -> Committed:
         """End a claim with the same step due again later, as the next of a row of checks."""
         return self._commit(claim, claim.step, found, claim.error, delay=seconds, attempt=0, alarm=seconds)
 
-    def retry(self, claim: Claim, seconds: float) -> bool:
+    def retry(self, claim: Claim, seconds: float, trouble: DeploymentError) -> Committed:
         """End a claim with the same step due again later, as a further attempt."""
         return self._commit(
-            claim, claim.step, claim.found, claim.error, delay=seconds, attempt=claim.attempt, alarm=seconds
+            claim,
+            claim.step,
+            claim.found,
+            claim.error,
+            delay=seconds,
+            attempt=claim.attempt,
+            alarm=seconds,
+            trouble=trouble,
         )
+
+    def release(self, claim: Claim) -> Committed:
+        """End a claim as if it had never been: the step is due at once."""
+        return self._commit(claim, claim.step, claim.found, claim.error, delay=0, attempt=claim.attempt - 1, alarm=0)
 
     def close(self, claim: Claim) -> Due | None:
         """End a deployment; returns the first step of the one that has the stage now."""
+        outcome = "failed" if claim.error else "unchanged" if claim.found.unchanged else "live"
         _, successor, its_host = self._run(
             "close",
-            keys=[self._record(claim.id), self._alarms(), self._stage(claim.spec)],
+            keys=[
+                self._record(claim.id),
+                self._alarms(),
+                self._stage(claim.spec),
+                self._key("history", f"{claim.spec.project}/{claim.spec.stage}"),
+                self._key("lives", f"{claim.spec.project}/{claim.spec.stage}"),
+            ],
             args=[
                 self._prefix,
                 claim.id,
                 claim.fence,
-                Step.ENDED,
                 FIRST,
                 self._settings.record_ttl,
                 self._settings.lease_seconds,
+                self._settings.history,
+                outcome,
+                claim.error.to_json() if claim.error else "",
             ],
         )
         return Due(successor, FIRST, its_host) if successor else None
+
+    def stages(self) -> list[str]:
+        """All stages that were ever deployed to, as `project/stage`."""
+        return sorted(str(each) for each in self._redis.smembers(f"{self._prefix}stages"))
+
+    def mend(self, stage: str) -> Mended:
+        """Let go of a stage whose holder has ended or has no record, and have what is under way driven again."""
+        stale, *resumed = self._run(
+            "mend",
+            keys=[self._key("stage", stage)],
+            args=[self._prefix, FIRST],
+        )
+        return Mended(stale or None, resumed)
+
+    def adopt(self, deployment_id: str, spec: DeploymentSpec, found: Found, created: float) -> bool:
+        """Record a container that serves and that no record knows; False if one does, or its stage has a live one."""
+        stage = f"{spec.project}/{spec.stage}"
+        return bool(
+            self._run(
+                "adopt",
+                keys=[
+                    self._record(deployment_id),
+                    self._stage(spec),
+                    f"{self._prefix}stages",
+                    self._key("lives", stage),
+                ],
+                args=[
+                    self._prefix,
+                    deployment_id,
+                    self._settings.host,
+                    stage,
+                    spec.model_dump_json(exclude_defaults=True),
+                    found.model_dump_json(exclude_defaults=True),
+                    created,
+                    self._settings.history,
+                ],
+            )
+        )
+
+    def may_reconcile(self, seconds: float) -> bool:
+        """Whether nobody has reconciled this host for so long; who is told so is to do it."""
+        return bool(self._redis.set(self._key("reconciled", self._settings.host), 1, nx=True, px=int(seconds * 1000)))
 
     def ring(self) -> Alarms:
         """Take the steps of this host whose alarm has gone off."""
         until_next, *rung = self._run(
             "ring",
             keys=[self._alarms()],
-            args=[self._prefix, _MOST_ALARMS_AT_ONCE, self._settings.lease_seconds, Step.ENDED],
+            args=[self._prefix, _MOST_ALARMS_AT_ONCE, self._settings.lease_seconds],
         )
         steps = [
             Due(each, Step(step), self._settings.host)
@@ -170,8 +313,10 @@ class Deployments:
         delay: float,
         attempt: int,
         alarm: float,
-    ) -> bool:
-        return bool(
+        trouble: DeploymentError | None = None,
+    ) -> Committed:
+        may_be_cancelled = claim.step in ON_FAILURE and error is None
+        return Committed(
             self._run(
                 "commit",
                 keys=[self._record(claim.id), self._alarms()],
@@ -184,6 +329,8 @@ class Deployments:
                     error.to_json() if error else "",
                     attempt,
                     alarm,
+                    trouble.to_json() if trouble else "",
+                    int(may_be_cancelled),
                 ],
             )
         )
@@ -191,14 +338,17 @@ class Deployments:
     def _run(self, script: str, keys: list[str], args: list[Any]) -> Any:
         return self._scripts[script](keys=keys, args=args)
 
+    def _key(self, kind: str, name: str) -> str:
+        return f"{self._prefix}{kind}:{name}"
+
     def _record(self, deployment_id: str) -> str:
-        return f"{self._prefix}deployment:{deployment_id}"
+        return self._key("deployment", deployment_id)
 
     def _stage(self, spec: DeploymentSpec) -> str:
-        return f"{self._prefix}stage:{spec.project}/{spec.stage}"
+        return self._key("stage", f"{spec.project}/{spec.stage}")
 
     def _alarms(self) -> str:
-        return f"{self._prefix}alarms:{self._settings.host}"
+        return self._key("alarms", self._settings.host)
 
 
 def _holder() -> str:
@@ -206,16 +356,36 @@ def _holder() -> str:
 
 
 def _claim(deployment_id: str, now: float, record: dict[str, str]) -> Claim:
+    step = Step(record["step"])
+    # What was accepted once, by another version of this code or under other settings, is not judged anew.
+    spec = DeploymentSpec.model_validate_json(record["spec"], extra="ignore", context=ACCEPTED)
+    error = _error(record["error"])
+    if by := record.get("superseded_by"):
+        error = DeploymentSuperseded(
+            f"Deployment of {spec.image} to {spec.project}/{spec.stage} was superseded before it began: deployment "
+            f"{by} was asked for later and takes its place.",
+            {"by": by, "image": spec.image},
+        )
     return Claim(
         id=deployment_id,
-        step=Step(record["step"]),
+        step=step,
         fence=int(record["fence"]),
         attempt=int(record["attempt"]),
-        # What was accepted once, by another version of this code or under other settings, is not judged anew.
-        spec=DeploymentSpec.model_validate_json(record["spec"], extra="ignore", context=ACCEPTED),
+        spec=spec,
         found=Found.model_validate_json(record["found"]),
-        error=DeploymentError.from_json(record["error"]) if record["error"] else None,
+        error=error,
+        trouble=_error(record.get("trouble")),
         since=float(record["since"]),
         now=now,
         deadline=float(record["deadline"]),
+        broken_off=Break.CANCELLED if "cancel" in record and step in ON_FAILURE else None,
     )
+
+
+def _standing(step: str, outcome: str | None, found: str, error: str | None) -> Standing:
+    known = Found.model_validate_json(found)
+    return Standing(Step(step), outcome, known.container_id, _error(error), known.unretired)
+
+
+def _error(text: str | None) -> DeploymentError | None:
+    return DeploymentError.from_json(text) if text else None

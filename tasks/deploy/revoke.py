@@ -1,0 +1,43 @@
+"""Celery's own revoke, on a deployment's id, is a cancel: so `Revoke` and `Terminate` in Flower do what they say.
+
+Celery's revoke knows the task of that id only, which ended when the deployment was accepted; the deployment itself is
+its record and its steps.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from celery.worker import state as worker_state
+from celery.worker.control import control_command
+from celery.worker.request import Request
+from redis.exceptions import RedisError
+
+from tasks.cancel import cancelled
+
+log = structlog.get_logger()
+
+
+@control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
+def revoke(_: object, task_id: str | Sequence[str], **__: object) -> dict[str, str]:
+    """Cancel deployments; other tasks that have not begun are skipped once they come, as ever.
+
+    Replaces Celery's command of this name, which each worker gets. Those that have begun it can't stop either: the
+    threads pool has no way to.
+    """
+    ids = [task_id] if isinstance(task_id, str) else list(task_id)
+    try:
+        states = {each: cancelled(each) for each in ids}
+    except RedisError as error:
+        log.warning("not_cancelled", deployments=ids, error=str(error))
+        return {"error": f"Redis can't be had: {error}"}
+    # It may be a task of another kind, or a deployment that is yet to come: that is remembered by the records.
+    worker_state.revoked.update(each for each, state in states.items() if state == "unknown")
+    return {"ok": ", ".join(f"{each}: {state}" for each, state in states.items())}
+
+
+class DeploymentRequest(Request):
+    """The message of a deployment: also a revoked one is accepted, so that it ends as one that was cancelled."""
+
+    def revoked(self) -> Any:
+        return self.expires and self.maybe_expire() and super().revoked()

@@ -1,0 +1,135 @@
+"""`docker.reconcile`: compare this host's records and containers, and mend what doesn't fit.
+
+Run by one worker of each host every `DW_RECONCILE_SECONDS`, and when a worker starts. It touches no container that
+isn't managed here, none of a deployment that is under way, and none that is younger than `DW_RECONCILE_GRACE`.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import structlog
+from pydantic import ValidationError
+
+from tasks.base import Result, operation
+from tasks.stop import stop_timeout
+from worker import plan
+from worker.engine import Listed, engine
+from worker.errors import ContainerNotFound, DeploymentError
+from worker.labels import Label
+from worker.record import Found
+from worker.settings import settings
+from worker.spec import ACCEPTED, Arguments, DeploymentSpec
+from worker.store import Standing, deployments
+
+log = structlog.get_logger()
+
+
+class ReconcileArguments(Arguments):
+    pass
+
+
+class ReconcileResult(Result):
+    host: str
+    containers: int
+    """How many were looked at."""
+    removed: list[str]
+    """Names of containers whose deployment had ended without them, or had replaced them."""
+    failed: list[str]
+    """Names of those that could not be removed, and are tried again the next time."""
+    adopted: list[str]
+    """Names of containers that serve and had no record, as after the loss of Redis."""
+    released: list[str]
+    """Ids of deployments that held a stage, and had ended or had no record."""
+    resumed: list[str]
+    """Ids of deployments that nobody would have driven any more."""
+
+
+@operation("docker.reconcile")
+def reconcile(_: ReconcileArguments) -> ReconcileResult:
+    """Mend what doesn't fit; a second run, also at the same time, finds less to do or nothing."""
+    released, resumed = _mend_stages()
+    containers = engine().containers.labelled(engine().containers.labels.select())
+    standings = deployments().standings(sorted({_deployment_of(each) for each in containers}))
+    removed, failed = _remove(list(_leftovers(containers, standings)))
+    adopted = [each.name for each in _serving(containers, standings) if _adopt(each)]
+    result = ReconcileResult(
+        host=settings().host,
+        containers=len(containers),
+        removed=removed,
+        failed=failed,
+        adopted=adopted,
+        released=released,
+        resumed=resumed,
+    )
+    if any((removed, failed, adopted, released, resumed)):
+        log.warning("reconciled", **result.model_dump())
+    return result
+
+
+def _mend_stages() -> tuple[list[str], list[str]]:
+    mended = [deployments().mend(stage) for stage in deployments().stages()]
+    released = [each.stale for each in mended if each.stale]
+    return released, [resumed for each in mended for resumed in each.resumed]
+
+
+def _leftovers(containers: Sequence[Listed], standings: Mapping[str, Standing]) -> Iterator[Listed]:
+    unretired = {each for standing in standings.values() for each in standing.unretired}
+    for each in containers:
+        is_young = time.time() - each.created < settings().reconcile_grace
+        standing = standings.get(_deployment_of(each))
+        if not is_young and (
+            each.id in unretired or plan.is_leftover(each, standing, deployed=bool(_label(each, Label.FINGERPRINT)))
+        ):
+            yield each
+
+
+def _remove(leftovers: Sequence[Listed]) -> tuple[list[str], list[str]]:
+    removed, failed = [], []
+    for each in leftovers:
+        try:
+            engine().containers.stop(each, stop_timeout(None))
+            if engine().containers.remove(each, force=True):
+                removed.append(each.name)
+        except ContainerNotFound:
+            continue
+        except DeploymentError as error:
+            log.warning("leftover_not_removed", container=each.name, error=error.message)
+            failed.append(each.name)
+    return removed, failed
+
+
+def _serving(containers: Sequence[Listed], standings: Mapping[str, Standing]) -> Iterator[Listed]:
+    """Of each stage, the newest container that runs, has been promoted, and has no record."""
+    seen = set()
+    for each in containers:
+        stage = (_label(each, Label.PROJECT), _label(each, Label.STAGE))
+        if each.state == "running" and _label(each, Label.SPEC) and stage not in seen:
+            seen.add(stage)
+            if _deployment_of(each) not in standings:
+                yield each
+
+
+def _adopt(container: Listed) -> bool:
+    try:
+        spec = DeploymentSpec.model_validate_json(_label(container, Label.SPEC), extra="ignore", context=ACCEPTED)
+    except ValidationError:
+        # Whoever can make containers can write labels: what isn't ours to read is left alone.
+        log.warning("not_adopted", container=container.name)
+        return False
+    found = Found(
+        instance_id=_label(container, Label.INSTANCE),
+        image_id=container.image_id,
+        digest=_label(container, Label.DIGEST) or None,
+        container_id=container.id,
+        container_name=container.name,
+        ports=dict(container.ports),
+    )
+    return deployments().adopt(_deployment_of(container), spec, found, container.created)
+
+
+def _deployment_of(container: Listed) -> str:
+    return _label(container, Label.DEPLOYMENT)
+
+
+def _label(container: Listed, label: Label) -> str:
+    return engine().containers.labels.get(container.labels, label)

@@ -1,0 +1,102 @@
+"""A message is given out again when its worker has died, and only then."""
+
+import uuid
+
+import pytest
+import redis
+from celery import Celery
+
+from tests.flow.conftest import Installation, Stage
+
+LEASE = 2
+"""Seconds: what `Installation` sets."""
+
+
+@pytest.fixture
+def stage(second_redis_url, tmp_path, engine, installation, _leave_nothing):
+    """A stage of an installation that no worker serves yet."""
+    another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
+    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
+    yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
+    client.close()
+
+
+@pytest.fixture
+def stubborn(stage, client, installation, worker, images):
+    """A container that runs on when it is told to stop, and logs that it was."""
+    script = "trap 'echo told' TERM; while true; do /bin/busybox sleep 0.2; done"
+    image = images("stubborn", "v2", command=["/bin/busybox", "sh", "-c", script], healthcheck=None)
+    usual = Stage(client, stage.engine, installation, stage.project)
+    made = usual.ask("docker.create", **usual.deployment(image))["container_id"]
+    usual.ask("docker.start", container=made)
+    return made
+
+
+def in_work(stage, container, seconds):
+    """Ask for a stop that takes so long, and return once a worker is at it."""
+    sent = stage.send("docker.stop", container=container, timeout=seconds)
+    stage.until(lambda: times_told(stage, container))
+    return sent
+
+
+def times_told(stage, container):
+    return stage.engine.logs(container).count(b"told")
+
+
+def was_redelivered(stage, task_id):
+    with redis.Redis.from_url(stage.installation.redis_url) as connection:
+        return connection.exists(f"dw:{stage.installation.namespace}:redelivered:{task_id}")
+
+
+def test_another_worker_does_what_a_killed_one_was_at(stage, stubborn):
+    with stage.installation.worker(stage.client) as doomed:
+        sent = in_work(stage, stubborn, 8)
+        with stage.installation.worker(stage.client):
+            assert sent.state == "STARTED"
+            doomed.kill()
+            assert sent.get(timeout=30)["container_id"] == stubborn
+    assert was_redelivered(stage, sent.id)
+
+
+def test_what_takes_longer_than_a_lease_is_done_once(stage, stubborn):
+    with stage.installation.worker(stage.client), stage.installation.worker(stage.client):
+        sent = in_work(stage, stubborn, 4 * LEASE)
+        sent.get(timeout=30)
+        assert times_told(stage, stubborn) == 1
+        assert not was_redelivered(stage, sent.id)
+
+
+def test_a_worker_that_was_told_to_end_keeps_what_it_is_at(stage, stubborn):
+    with stage.installation.worker(stage.client) as ending:
+        sent = in_work(stage, stubborn, 6 * LEASE)
+        with stage.installation.worker(stage.client):
+            ending.terminate()
+            sent.get(timeout=30)
+            assert times_told(stage, stubborn) == 1
+            assert not was_redelivered(stage, sent.id)
+
+
+def test_what_waits_in_a_worker_for_its_time_is_done_once(stage):
+    with stage.installation.worker(stage.client), stage.installation.worker(stage.client):
+        sent = stage.client.send_task("docker.list", kwargs={"project": stage.project}, countdown=3 * LEASE)
+        assert sent.get(timeout=30) == {"containers": []}
+        assert not was_redelivered(stage, sent.id)
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [("docker.list", {}), ("docker.deploy", {"project": "shop", "stage": "live", "image": "acme/shop:1"})],
+    ids=["docker.list", "docker.deploy"],
+)
+def test_what_kills_every_worker_is_given_up(stage, task, arguments):
+    sent = stage.send(task, **arguments)
+    deaths = 0
+    while not sent.ready():
+        assert deaths < 6
+        with stage.installation.process("worker", app="tests.flow.deadly") as worker:
+            stage.until(lambda worker=worker: sent.ready() or worker.poll() is not None)
+            deaths += worker.poll() is not None
+    assert deaths == 5
+    error = sent.get(propagate=False)
+    assert type(error).__name__ == "EngineUnavailable"
+    assert f"{task} failed: its worker died or was lost 5 times" in error.args[0]

@@ -1,0 +1,53 @@
+"""Telling a thread that waits for somebody else's answer to stop, from another thread and at once."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Interrupted(Exception):
+    """What waited was told to stop. That is no failure, and no error of the contract."""
+
+
+class Interrupt:
+    """Set once, by any thread and for good; what others wait on inside `closing` is closed by that."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._is_set = False
+        self._closers: list[Callable[[], None]] = []
+
+    def set(self) -> None:
+        """Break off whatever waits, now and later; a second time does nothing."""
+        # The guard stays held, so that no block ends, and lets go of what `close` is for, while that runs.
+        with self._guard:
+            if not self._is_set:
+                self._is_set = True
+                for close in self._closers:
+                    close()
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    @contextmanager
+    def closing(self, close: Callable[[], None]) -> Iterator[None]:
+        """Have `set` call `close` while the block runs: that must end the block's wait, and neither wait nor raise.
+
+        Raises Interrupted: before the block if it was set already, and after it, in place of whatever error `close`
+        brought about, if it was set meanwhile.
+        """
+        with self._guard:
+            if self._is_set:
+                raise Interrupted
+            self._closers.append(close)
+        try:
+            yield
+        except Exception as error:
+            if self._is_set:
+                raise Interrupted from error
+            raise
+        finally:
+            with self._guard:
+                self._closers.remove(close)
+        if self._is_set:
+            raise Interrupted

@@ -1,0 +1,38 @@
+-- What the scripts share; each begins with it. Times are seconds since 1970 by Redis' clock.
+local function now()
+  local clock = redis.call('TIME')
+  return clock[1] + clock[2] / 1000000
+end
+
+local function record_of(prefix, id)
+  return prefix .. 'deployment:' .. id
+end
+
+local function is_under_way(prefix, id)
+  local step = redis.call('HGET', record_of(prefix, id), 'step')
+  return step and step ~= 'ended'
+end
+
+-- Makes a deployment's step due at once, and sets the alarm for the case that it isn't sent or is lost.
+-- Returns the deployment's host.
+local function make_due(prefix, id, step, patience)
+  local record, time = record_of(prefix, id), now()
+  redis.call('HSET', record, 'step', step, 'attempt', 0, 'due', time, 'since', time, 'copies', 0)
+  redis.call('HINCRBY', record, 'fence', 1)
+  redis.call('HDEL', record, 'holder')
+  local host = redis.call('HGET', record, 'host')
+  redis.call('ZADD', prefix .. 'alarms:' .. host, time + patience, id)
+  return host
+end
+
+-- Gives a stage that nobody runs on to the deployment that waits for it.
+-- Returns its id, or '', and its host.
+local function hand_over(prefix, stage, step, patience)
+  local waiting = redis.call('HGET', stage, 'waiting')
+  redis.call('HDEL', stage, 'running', 'waiting')
+  if not waiting or not is_under_way(prefix, waiting) then
+    return '', ''
+  end
+  redis.call('HSET', stage, 'running', waiting)
+  return waiting, make_due(prefix, waiting, step, patience)
+end
