@@ -136,9 +136,11 @@ class _Run:
         ordeal = self.ordeal
         kills = ["worker"] * ordeal.worker_kills + ["redis"] * ordeal.redis_kills + ["engine"] * ordeal.engine_kills
         span = ordeal.deployments * ordeal.pace
-        began = time.monotonic()
+        last = 0.0
         for moment, what in sorted((self.rng.uniform(3, span + 3), what) for what in kills):
-            time.sleep(max(0.0, began + moment - time.monotonic()))
+            # By the time between two kills, or those during an engine's start would come at once after it.
+            time.sleep(moment - last)
+            last = moment
             self._tell(f"kill -9 {what}")
             if what == "worker":
                 workers.kill_one(self.rng)

@@ -38,7 +38,7 @@ def look(redis, engine, namespace, foreign_ids):
     queues = ("celery", f"dw.{namespace}.local")
     # The queues first: a message that is taken meanwhile is seen twice then, and not never.
     messages = {queue: redis.lrange(queue, 0, -1) for queue in queues}
-    messages["unacked"] = list(redis.hgetall("unacked").values())
+    messages["unacked"] = list(redis.hgetall("dw.unacked").values())
     return Scene(
         records=hashes("deployment"),
         results={

@@ -42,7 +42,7 @@ def after(effect, **more):
 REPLACEMENT = {
     "message taken, nothing recorded": before("accept"),
     # The sweep that gives out a dead worker's messages: its lock must not outlive a worker that dies at it.
-    "message taken, sweep for lost ones begun": after("lock unacked_mutex", held="accept"),
+    "message taken, sweep for lost ones begun": after(r"lock dw\.unacked_mutex", held="accept"),
     "recorded, first step not sent": after("accept"),
     "first step sent": after("send docker.deploy.pull"),
     "pull claimed": after("claim pull"),
@@ -219,7 +219,7 @@ class Lane:
         found = {
             "stage": [each for each in held if each],
             "alarms": self.redis.zrange(f"{prefix}alarms:local", 0, -1),
-            "unacked": list(self.redis.hgetall("unacked").values()),
+            "unacked": list(self.redis.hgetall("dw.unacked").values()),
             "queued": [
                 message
                 for queue in ("celery", f"dw.{self.installation.namespace}.local")
