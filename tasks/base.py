@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 
 import structlog
 from celery import Task
+from celery.exceptions import Ignore
 from pydantic import BaseModel, ConfigDict
 from redis.exceptions import RedisError
 
-from worker.celery import app
+from worker.celery import SHARED_QUEUE, Lane, app
 from worker.errors import DeploymentError, EngineUnavailable, SpecInvalid, Transient
+from worker.settings import settings
 from worker.spec import Arguments, parse
 from worker.store import redeliveries
 
@@ -54,8 +56,11 @@ A = TypeVar("A", bound=Arguments)
 R = TypeVar("R", bound=Result)
 
 
-def operation(name: str) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
-    """Register a function as a task of the contract; the function itself stays callable without Celery."""
+def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
+    """Register a function as a task of the contract; the function itself stays callable without Celery.
+
+    Clients know one queue: what takes its time is sent on from there to the lane that it belongs to.
+    """
 
     def register(function: Callable[[A], R]) -> Callable[[A], R]:
         (parameter,) = inspect.signature(function).parameters.values()
@@ -65,6 +70,10 @@ def operation(name: str) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
         def run(self: Operation, /, *positional: object, **named: object) -> dict[str, Any]:
             check_redelivery(self)
             arguments = checked(model, name, positional, named)
+            if lane is not Lane.QUICK and (self.request.delivery_info or {}).get("routing_key") == SHARED_QUEUE:
+                queue = lane.queue(settings().namespace, settings().host)
+                self.signature_from_request(queue=queue).apply_async()
+                raise Ignore
             try:
                 return function(arguments).model_dump(mode="json")
             except Transient as error:

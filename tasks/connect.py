@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tasks.base import Result, operation
+from worker.celery import Lane
 from worker.engine import Container, engine
 from worker.errors import Transient
 from worker.settings import NetworkName
@@ -25,7 +26,7 @@ class ConnectResult(Result):
     """As they are now: an engine may give a running container others when it joins a network."""
 
 
-@operation("docker.connect")
+@operation("docker.connect", Lane.WORK)
 def connect(arguments: ConnectArguments) -> ConnectResult:
     """Connect a container to a network that exists; a second run finds it connected.
 

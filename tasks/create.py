@@ -7,6 +7,7 @@ from celery import current_task
 from tasks.base import Result, operation
 from tasks.ensure_network import EnsureNetworkArguments, ensure_network
 from worker import plan
+from worker.celery import Lane
 from worker.engine import ContainerRef, ContainerSpec, engine
 from worker.errors import NameConflict
 from worker.keyring import keyring
@@ -26,7 +27,7 @@ class CreateResult(Result):
     image_id: str
 
 
-@operation("docker.create")
+@operation("docker.create", Lane.WORK)
 def create(arguments: DeploymentSpec) -> CreateResult:
     """Create a container of an image that the engine has; a second run of the same message finds it."""
     spec, task_id = arguments, str(current_task.request.id)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import redis.exceptions
 
 from tasks.base import Result, operation
+from worker.celery import Lane
 from worker.engine import engine
 from worker.errors import EngineUnavailable
 from worker.settings import NetworkName
@@ -23,7 +24,7 @@ class EnsureNetworkResult(Result):
     created: bool
 
 
-@operation("docker.ensure_network")
+@operation("docker.ensure_network", Lane.WORK)
 def ensure_network(arguments: EnsureNetworkArguments) -> EnsureNetworkResult:
     """Find a network, or make it; a second run finds it.
 

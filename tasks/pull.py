@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from tasks.base import Result, operation
+from worker.celery import Lane
 from worker.engine import Login, Pulled, PullProgress, engine
 from worker.interrupt import Interrupt
 from worker.keyring import keyring
@@ -27,7 +28,7 @@ class PullResult(Result):
     pulled: bool
 
 
-@operation("docker.pull")
+@operation("docker.pull", Lane.PULLS)
 def pull(arguments: PullArguments) -> PullResult:
     """Pull an image; a second run finds it there, and asks the registry again under policy `always`."""
     reference = ImageReference.parse(arguments.image)

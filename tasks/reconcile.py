@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tasks.base import Result, operation
 from tasks.stop import stop_timeout
 from worker import plan
+from worker.celery import Lane
 from worker.engine import Listed, engine
 from worker.errors import ContainerNotFound, DeploymentError
 from worker.labels import Label
@@ -44,7 +45,7 @@ class ReconcileResult(Result):
     """Ids of deployments that nobody would have driven any more."""
 
 
-@operation("docker.reconcile")
+@operation("docker.reconcile", Lane.WORK)
 def reconcile(_: ReconcileArguments) -> ReconcileResult:
     """Mend what doesn't fit; a second run, also at the same time, finds less to do or nothing."""
     released, resumed = _mend_stages()

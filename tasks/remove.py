@@ -1,6 +1,7 @@
 """`docker.remove`: remove a managed container (R5)."""
 
 from tasks.base import Result, operation
+from worker.celery import Lane
 from worker.engine import engine
 from worker.errors import ContainerNotFound
 from worker.spec import Arguments, ContainerReference
@@ -16,7 +17,7 @@ class RemoveResult(Result):
     removed: bool
 
 
-@operation("docker.remove")
+@operation("docker.remove", Lane.WORK)
 def remove(arguments: RemoveArguments) -> RemoveResult:
     """Remove a container and its anonymous volumes, a running one only by force; a second run finds it gone."""
     containers = engine().containers

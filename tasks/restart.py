@@ -4,10 +4,11 @@ from tasks.base import operation
 from tasks.evidence import with_evidence
 from tasks.start import StartResult
 from tasks.stop import StopArguments, stop_timeout
+from worker.celery import Lane
 from worker.engine import engine
 
 
-@operation("docker.restart")
+@operation("docker.restart", Lane.WORK)
 def restart(arguments: StopArguments) -> StartResult:
     """Restart a container and say which host ports it has now; a second run restarts it again."""
     containers = engine().containers

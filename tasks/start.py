@@ -2,6 +2,7 @@
 
 from tasks.base import Result, operation
 from tasks.evidence import with_evidence
+from worker.celery import Lane
 from worker.engine import engine
 from worker.spec import Arguments, ContainerReference
 
@@ -17,7 +18,7 @@ class StartResult(Result):
     started_at: str
 
 
-@operation("docker.start")
+@operation("docker.start", Lane.WORK)
 def start(arguments: StartArguments) -> StartResult:
     """Start a container and say which host ports it has; a second run finds it running."""
     containers = engine().containers

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.base import Result, operation
+from worker.celery import Lane
 from worker.engine import engine
 from worker.settings import settings
 from worker.spec import Arguments, ContainerReference
@@ -23,7 +24,7 @@ class StopResult(Result):
     exit_code: int
 
 
-@operation("docker.stop")
+@operation("docker.stop", Lane.WORK)
 def stop(arguments: StopArguments) -> StopResult:
     """Stop a container, by force after `timeout` seconds; a second run finds it stopped."""
     containers = engine().containers

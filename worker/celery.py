@@ -4,6 +4,7 @@ What each setting is for, where it isn't Celery's default, and where it was lear
 """
 
 import sys
+from enum import StrEnum
 
 from celery import Celery
 from kombu import Queue
@@ -14,9 +15,20 @@ SHARED_QUEUE = "celery"
 """What any Celery client sends to unless told otherwise."""
 
 
-def host_queue(namespace: str, host: str) -> str:
-    """The queue of the workers that serve this engine: the steps of a deployment stay on it."""
-    return f"dw.{namespace}.{host}"
+class Lane(StrEnum):
+    """What keeps the slow from holding up the quick: each has a queue, and slots in every worker."""
+
+    QUICK = "quick"
+    """The shared queue: takes deployments on, lists, cancels, reads logs; and sends the rest on to its lane."""
+    WORK = "work"
+    """Whatever changes the engine, and the steps of deployments: they stay with one host."""
+    PULLS = "pulls"
+    """Pulls, which take as long as registries do."""
+
+    def queue(self, namespace: str, host: str) -> str:
+        """Its queue for the workers that serve this engine; no name has a `/`."""
+        names = {Lane.QUICK: SHARED_QUEUE, Lane.WORK: f"dw.{namespace}.{host}"}
+        return names.get(self, f"dw.{namespace}.{host}/{self}")
 
 
 def _configuration(values: Settings) -> dict[str, object]:
@@ -32,8 +44,8 @@ def _configuration(values: Settings) -> dict[str, object]:
         # Engine calls are I/O: eight threads cost 70 MB, eight processes 520. Threads know no time limits,
         # so each engine call and each step has a deadline of its own.
         "worker_pool": "threads",
-        "worker_concurrency": values.concurrency,
-        "task_queues": [Queue(SHARED_QUEUE), Queue(host_queue(values.namespace, values.host))],
+        "worker_concurrency": values.threads,
+        "task_queues": [Queue(lane.queue(values.namespace, values.host)) for lane in Lane],
         "task_default_queue": SHARED_QUEUE,
         # A message is acknowledged when its work is done, so a killed worker's comes back: each task can run twice.
         "task_acks_late": True,
@@ -47,6 +59,11 @@ def _configuration(values: Settings) -> dict[str, object]:
         # 100 s; and a worker that is killed while it sweeps bars the others from it for the mutex' time, which is
         # kombu's 300 s else.
         "broker_transport_options": {
+            # Kombu's 10 are fewer than the threads that may acknowledge at once.
+            "max_connections": values.threads + 10,
+            "slots": {
+                lane.queue(values.namespace, values.host): values.concurrency for lane in (Lane.WORK, Lane.PULLS)
+            },
             "visibility_timeout": values.lease_seconds,
             "unacked_restore_interval": values.lease_seconds / 5,
             "unacked_restore_throttle": 1,

@@ -15,8 +15,8 @@ import redis
 import structlog
 from kombu.exceptions import OperationalError
 
-from worker.celery import app, host_queue
-from worker.record import ON_FAILURE, Break, Claim
+from worker.celery import Lane, app
+from worker.record import ON_FAILURE, Break, Claim, Step
 from worker.settings import settings
 from worker.store import Deployments, Due, deployments
 
@@ -37,7 +37,7 @@ def send(due: Due) -> None:
         app.send_task(
             due.step.task,
             kwargs={"deployment_id": due.id},
-            queue=host_queue(settings().namespace, due.host),
+            queue=(Lane.PULLS if due.step is Step.PULL else Lane.WORK).queue(settings().namespace, due.host),
             root_id=due.id,
             parent_id=due.id,
             ignore_result=True,
@@ -49,7 +49,12 @@ def send(due: Due) -> None:
 def send_reconcile() -> None:
     """Have one of this host's workers reconcile it."""
     try:
-        app.send_task("docker.reconcile", queue=host_queue(settings().namespace, settings().host), ignore_result=True)
+        app.send_task(
+            "docker.reconcile",
+            queue=Lane.WORK.queue(settings().namespace, settings().host),
+            ignore_result=True,
+            expires=settings().reconcile_seconds,
+        )
     except OperationalError as error:
         log.warning("reconcile_not_sent", error=str(error))
 

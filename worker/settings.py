@@ -23,6 +23,7 @@ def _user_defined(network: str) -> str:
 NetworkName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,126}$"), AfterValidator(_user_defined)
 ]
+_QUICK_THREADS = 4
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -77,7 +78,8 @@ class Settings(BaseSettings):
     """Shell patterns over the normalised repository: `*` stops at `/`, `**` doesn't."""
 
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
-    """Threads of a worker process, and connections that it keeps to the engine."""
+    """How many pulls a worker process does at a time, and how many other jobs beside them. Listing, cancelling, reading
+    logs and taking deployments on have threads of their own."""
     engine_timeout: Annotated[int, Field(ge=1, le=3600)] = 60
     """The longest that one engine call may take to answer, a pull or a stop's own wait aside."""
     pull_stall_timeout: Seconds = 120
@@ -106,6 +108,11 @@ class Settings(BaseSettings):
     """How long a worker that is told to end waits for what it is at; another one goes on with the rest."""
 
     log_format: Literal["console", "json"] = "console"
+
+    @property
+    def threads(self) -> int:
+        """How many a worker process has: for its pulls, its other jobs, and for what is quick."""
+        return 2 * self.concurrency + _QUICK_THREADS
 
 
 @cache

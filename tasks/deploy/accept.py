@@ -35,10 +35,10 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     deployment_id = parse(StepArguments, "docker.deploy", {"deployment_id": self.request.id}).deployment_id
     check_policy(ImageReference.parse(spec.image))
     open_secrets(spec)
-    if not deployments().is_known(deployment_id):
-        check_redelivery(self)
-        outcome.progress(deployment_id, step="accept")
     try:
+        if not deployments().is_known(deployment_id):
+            check_redelivery(self)
+            outcome.progress(deployment_id, step="accept")
         admit(deployment_id, spec)
     except RedisError as error:
         # It may have been recorded: a second run finds that out.

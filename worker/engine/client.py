@@ -76,7 +76,7 @@ class _Shared:
                 self._engine = Engine(
                     labels=Labels(values.label_prefix, values.namespace),
                     timeout=values.engine_timeout,
-                    connections=values.concurrency,
+                    connections=values.threads,
                 )
             return self._engine
 

@@ -1,0 +1,88 @@
+"""What is slow holds up nothing else (G9)."""
+
+import contextlib
+import statistics
+import time
+import uuid
+
+import pytest
+from celery import Celery
+
+from tests.flow.conftest import Installation, Stage
+from tests.throttled_registry import ThrottledRegistry
+
+CONCURRENCY = 4
+WAITING = 40
+
+
+@pytest.fixture(scope="module")
+def another(second_redis_url, tmp_path_factory, images, installation):
+    """An installation with the concurrency of the figures below, and with all waits as they are by default."""
+    another = Installation(second_redis_url, tmp_path_factory.mktemp("logs"), namespace=installation.namespace)
+    for name in ("DW_LEASE_SECONDS", "DW_HEALTH_TIMEOUT", "DW_PULL_STALL_TIMEOUT"):
+        del another.environment[name]
+    another.environment["DW_CONCURRENCY"] = str(CONCURRENCY)
+    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
+    with another.worker(client):
+        yield another, client
+    client.close()
+
+
+@pytest.fixture
+def make_stage(another, engine):
+    mine, client = another
+    return lambda: Stage(client, engine, mine, f"p{uuid.uuid4().hex[:8]}")
+
+
+def seconds_of(ask):
+    began = time.monotonic()
+    ask()
+    return time.monotonic() - began
+
+
+def test_forty_that_wait_for_their_health_check_hold_up_nobody(make_stage, images):
+    """The check passes after 20 s; by then all of them have been listed and one more has been deployed."""
+    check = ["/bin/busybox", "sh", "-c", "test $(( $(date +%s) - $(stat -c %Y /proc/1) )) -ge 20"]
+    image = images("late", "v1", healthcheck=check)
+    stage = make_stage()
+    usual = seconds_of(lambda: stage.deploy("shop:v1", policy="missing"))
+    waiting = [make_stage() for _ in range(WAITING)]
+    sent = [each.send("docker.deploy", **each.deployment(image, policy="missing")) for each in waiting]
+    stage.until(lambda: all(each.record(it.id).get("step") == "prove" for each, it in zip(waiting, sent, strict=True)))
+    list_seconds = [seconds_of(lambda: stage.ask("docker.list", project=stage.project)) for _ in range(100)]
+    meanwhile = seconds_of(lambda: stage.deploy("shop:v2", policy="missing"))
+    still = sum(not each.ready() for each in sent)
+    p95 = statistics.quantiles(list_seconds, n=20)[-1]
+    print(
+        f"{still} of {WAITING} waiting, concurrency {CONCURRENCY}: docker.list p50 "
+        f"{statistics.median(list_seconds) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms; a deployment of another stage took "
+        f"{meanwhile:.1f} s, and {usual:.1f} s before"
+    )
+    assert still == WAITING
+    assert p95 < 0.1
+    assert meanwhile < 2 * usual + 1
+    assert {each.get(timeout=120)["health"] for each in sent} == {"healthy"}
+
+
+def test_pulls_that_stall_hold_up_nobody(make_stage):
+    """Twice as many as there are slots: deployments, and pulls of others, which wait in their queue."""
+    stage = make_stage()
+    stage.deploy("shop:v1", policy="missing")
+    with contextlib.ExitStack() as registries:
+        stalled = [registries.enter_context(ThrottledRegistry(silent=True)) for _ in range(2 * CONCURRENCY)]
+        sent = [stage.send("docker.pull", image=each.image) for each in stalled[:CONCURRENCY]]
+        stages = [make_stage() for _ in stalled[CONCURRENCY:]]
+        sent += [
+            each.send("docker.deploy", **each.deployment(registry.image))
+            for each, registry in zip(stages, stalled[CONCURRENCY:], strict=True)
+        ]
+        stage.until(lambda: sum(each.asked.is_set() for each in stalled) >= CONCURRENCY)
+        for _ in range(10):
+            assert seconds_of(lambda: stage.ask("docker.list", project=stage.project)) < 1
+        assert stage.ask("docker.logs", container=stage.containers()[0]["Id"])["lines"] is not None
+        assert stage.ask("docker.stop", container=stage.containers()[0]["Id"])["container_id"]
+        for each in sent[CONCURRENCY:]:
+            assert stage.ask("docker.cancel", deployment_id=each.id)["state"] == "cancelling"
+        assert sum(each.asked.is_set() for each in stalled) <= CONCURRENCY + 1
+        for each in sent[:CONCURRENCY]:
+            stage.client.control.revoke(each.id)
