@@ -95,11 +95,15 @@ BROKEN_IMAGE = {
     "undo committed, next not sent": after("commit undo"),
     "failure stored, not closed": after("result FAILURE"),
 }
-# The candidate ends while nobody looks, half promoted: what it has taken must go back.
+# The candidate ends while nobody looks, half promoted: what it has taken must go back. One that was killed gets
+# another start.
 CANDIDATE_ENDS = {
     "old one renamed, candidate ends": after("POST /containers/[^/]+/rename"),
     "new one renamed, candidate ends": after("POST /containers/[^/]+/rename", time=2),
     "alias set, candidate ends": after("POST /networks/[^/]+/connect", time=3),
+}
+CANDIDATE_KILLED = {
+    "old one renamed, candidate killed": after("POST /containers/[^/]+/rename"),
 }
 STORIES = {
     "replacement": REPLACEMENT,
@@ -107,6 +111,7 @@ STORIES = {
     "followed by another": FOLLOWED_BY_ANOTHER,
     "broken image": BROKEN_IMAGE,
     "candidate ends": CANDIDATE_ENDS,
+    "candidate killed": CANDIDATE_KILLED,
 }
 POINTS = [pytest.param(story, point, id=point) for story, points in STORIES.items() for point in points]
 
@@ -180,8 +185,9 @@ class Lane:
             doomed.join(ENDS_WITHIN)
             outcome.exit_status = doomed.exitcode
         killed = time.monotonic()
-        if story == "candidate ends":
-            self._end_candidate(stage, sent.id)
+        if story in {"candidate ends", "candidate killed"}:
+            end = self.engine.stop if story == "candidate ends" else self.engine.kill
+            end(self._candidate(stage, sent.id))
         with working(environment, log):
             outcome.result = sent.get(timeout=ENDS_WITHIN, propagate=False)
             if story == "followed by another":
@@ -197,10 +203,11 @@ class Lane:
             if not key.endswith(":credentials"):
                 self.redis.delete(key)
 
-    def _end_candidate(self, stage, deployment_id):
-        for each in stage.containers():
-            if each["Labels"]["docker-watcher.deployment-id"] == deployment_id:
-                self.engine.kill(each["Id"])
+    def _candidate(self, stage, deployment_id):
+        (made,) = (
+            each["Id"] for each in stage.containers() if each["Labels"]["docker-watcher.deployment-id"] == deployment_id
+        )
+        return made
 
     def settled(self, stage, deadline):
         """What remains once all is quiet, or at the deadline."""
