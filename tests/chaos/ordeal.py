@@ -15,7 +15,7 @@ import redis
 from compose.jobimage import SERVE, build_job_image, push
 from tests.chaos import orders as asked
 from tests.chaos.scene import LABEL, look
-from tests.chaos.verdict import KINDS, ended, judge
+from tests.chaos.verdict import KINDS, ended, excused, judge
 from tests.chaos.victims import Engine, Redis, Workers
 from tests.flow.conftest import Installation
 from tests.services import required
@@ -111,6 +111,8 @@ class _Run:
             "image": self.installation.image(*order.image.split(":")),
             "aliases": [order.stage],
             "network": self._further,
+            # An engine that was killed takes `unless-stopped`, when it is back, for stopped by hand (20.10, 26.1).
+            "restart": "always",
             **order.more,
         }
 
@@ -164,11 +166,13 @@ class _Run:
     def _summary(self, scene, breaches, workers, seconds):
         ordeal = self.ordeal
         endings = ", ".join(f"{count} {how}" for how, count in ended(self.orders, scene).most_common())
+        befallen = sum(excused(each, scene, self.engine.outages) for each in self.orders)
         counts = ", ".join(f"{sum(each.kind == kind for each in breaches)} {kind}" for kind in KINDS)
         return (
             f"{ordeal.deployments} deployments to {ordeal.stages} stages: {endings}; "
             f"kill -9: {ordeal.worker_kills} workers, {ordeal.redis_kills} Redis, {ordeal.engine_kills} engine; "
-            f"{workers.ended_by_themselves} workers ended by themselves; {seconds:.0f} s; {counts}; seed {ordeal.seed}"
+            f"{workers.ended_by_themselves} workers ended by themselves, {befallen} deployments failed with the engine; "
+            f"{seconds:.0f} s; {counts}; seed {ordeal.seed}"
         )
 
     def _remove_containers(self):

@@ -61,15 +61,25 @@ def _problem(order, record, result, scene, outages):
         if by not in scene.records or _order(scene.records[by]) <= _order(record):
             return f"was superseded by {by}, which is no newer one"
         return None
-    if outcome in ({"live", "unchanged"} if order.is_good else {BROKEN[order.image]}):
-        return None
-    if outcome in OF_AN_OUTAGE and _was_in_an_outage(record, outages):
+    if outcome in _expected(order) or excused(order, scene, outages):
         return None
     return f"ended as {outcome}: {result['result']}"
 
 
-def _was_in_an_outage(record, outages):
-    return any(float(record["created"]) < end and float(record["ended"]) > begin for begin, end in outages)
+def _expected(order):
+    return {"live", "unchanged"} if order.is_good else {BROKEN[order.image]}
+
+
+def excused(order, scene, outages):
+    """Whether it ended otherwise than its image would have it, and the engine died while it was under way."""
+    if order.id not in scene.records or order.id not in scene.results:
+        return False
+    record, outcome = scene.records[order.id], _outcome(scene.results[order.id])
+    return (
+        outcome in OF_AN_OUTAGE - _expected(order)
+        and "ended" in record
+        and any(float(record["created"]) < end and float(record["ended"]) > begin for begin, end in outages)
+    )
 
 
 def _order(record):
@@ -108,7 +118,7 @@ def _of_stage(stage, containers, newest, result):
         "restart": container["HostConfig"]["RestartPolicy"]["Name"],
         "aliases": all(stage in each["Aliases"] for each in container["NetworkSettings"]["Networks"].values()),
     }
-    wanted = {"state": "running", "name": f"/{result['container_name']}", "restart": "unless-stopped", "aliases": True}
+    wanted = {"state": "running", "name": f"/{result['container_name']}", "restart": "always", "aliases": True}
     if seen != wanted:
         yield Breach("wrong", f"{stage} has {_told(container)}: {seen}")
 
