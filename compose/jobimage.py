@@ -40,6 +40,7 @@ def build_job_image(
     page: str,
     command: Sequence[str] = SERVE,
     healthcheck: Sequence[str] | None = HEALTHCHECK,
+    health_seconds: int = 3,
     expose: Sequence[str] = ("8080/tcp",),
     labels: Mapping[str, str] | None = None,
     layers: Sequence[int] = (),
@@ -53,7 +54,7 @@ def build_job_image(
     if busybox:
         files["bin/busybox"] = busybox
     files |= {f"layer{number}/data": os.urandom(size) for number, size in enumerate(layers)}
-    dockerfile = _dockerfile(base, command, healthcheck, expose, {LABEL: "job-image", **(labels or {})})
+    dockerfile = _dockerfile(base, command, healthcheck, health_seconds, expose, {LABEL: "job-image", **(labels or {})})
     dockerfile += "".join(f"COPY layer{number} /layer{number}\n" for number in range(len(layers)))
     api = _api(client)
     stream = api.build(
@@ -109,6 +110,7 @@ def _dockerfile(
     base: str,
     command: Sequence[str],
     healthcheck: Sequence[str] | None,
+    health_seconds: int,
     expose: Sequence[str],
     labels: Mapping[str, str],
 ) -> str:
@@ -119,7 +121,7 @@ def _dockerfile(
     lines += [f"EXPOSE {port}" for port in expose]
     lines += [f"LABEL {_quoted(key)}={_quoted(value)}" for key, value in labels.items()]
     if healthcheck:
-        lines.append(f"HEALTHCHECK --interval=1s --timeout=3s --retries=3 CMD {_exec_form(healthcheck)}")
+        lines.append(f"HEALTHCHECK --interval=1s --timeout={health_seconds}s --retries=3 CMD {_exec_form(healthcheck)}")
     lines.append(f"CMD {_exec_form(command)}")
     return "\n".join(lines) + "\n"
 

@@ -7,6 +7,15 @@ import uuid
 import pytest
 
 
+def page(port):
+    """What is served; nothing where the container, just started, isn't ready for it."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+            return answer.read().decode().strip()
+    except OSError:
+        return ""
+
+
 def test_each_operation_gives_the_contracts_json(stage, installation):
     image = stage.image("shop:v1")
     pulled = stage.ask("docker.pull", image=image)
@@ -33,8 +42,7 @@ def test_each_operation_gives_the_contracts_json(stage, installation):
     started = stage.ask("docker.start", container=created["name"])
     assert list(started["ports"]) == ["8080/tcp"]
     assert started["started_at"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{started['ports']['8080/tcp']}/") as answer:
-        assert answer.read().decode().strip() == "shop v1"
+    assert stage.until(lambda: page(started["ports"]["8080/tcp"])) == "shop v1"
 
     connected = stage.ask("docker.connect", network=name, container=container[:12], aliases=["web"])
     assert connected["network_id"] == made["network_id"]

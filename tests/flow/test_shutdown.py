@@ -1,0 +1,67 @@
+"""`SIGTERM`: a worker ends within a bound; what it can't end is another one's, or its own once it is back."""
+
+import signal
+import time
+import uuid
+
+import pytest
+from celery import Celery
+
+from tests.flow.conftest import Installation, Stage
+from tests.throttled_registry import ThrottledRegistry
+
+
+@pytest.fixture
+def stage(second_redis_url, tmp_path, engine, images, installation):
+    """A stage of an installation that no worker serves yet."""
+    another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
+    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
+    yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
+    client.close()
+
+
+def seconds_to_end(process):
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    return time.monotonic() - began
+
+
+def test_a_pull_is_handed_on(stage):
+    with ThrottledRegistry() as registry, stage.installation.worker(stage.client) as first:
+        sent = stage.send("docker.deploy", **stage.deployment(registry.image))
+        assert registry.has_sent(1_000_000)
+        assert seconds_to_end(first) < 10
+        assert registry.hung_up.wait(5)
+        assert first.returncode == 0
+        assert (stage.record(sent.id)["step"], stage.record(sent.id).get("holder")) == ("pull", None)
+        already = registry.sent
+        with stage.installation.worker(stage.client):
+            assert registry.has_sent(already + 1_000_000)
+            stage.ask("docker.cancel", deployment_id=sent.id)
+            assert type(sent.get(timeout=30, propagate=False)).__name__ == "DeploymentCancelled"
+
+
+def test_what_does_not_end_in_time_is_left_to_others(stage, images):
+    script = "trap '' TERM; while true; do /bin/busybox sleep 0.2; done"
+    image = images("deaf", "v1", command=["/bin/busybox", "sh", "-c", script], healthcheck=None)
+    with stage.installation.worker(stage.client, DW_SHUTDOWN_SECONDS="2", DW_STOP_TIMEOUT="8") as first:
+        before = stage.deploy(image, policy="missing")
+        sent = stage.send("docker.deploy", **stage.deployment("shop:v2", policy="missing"))
+        stage.until(lambda: stage.record(sent.id).get("step") == "retire")
+        assert seconds_to_end(first) < 5
+    with stage.installation.worker(stage.client):
+        assert sent.get(timeout=30)["replaced"] == [before["container_id"]]
+    assert len(stage.containers()) == 1
+
+
+def test_what_waits_goes_on_with_the_next_worker(stage, images):
+    image = images("slow", "v1", command=["/bin/busybox", "sleep", "60"], healthcheck=None)
+    with stage.installation.worker(stage.client) as first:
+        sent = stage.send("docker.deploy", **stage.deployment(image, policy="missing", health={"stable": 5}))
+        stage.until(lambda: stage.record(sent.id).get("step") == "prove")
+        (candidate,) = stage.containers()
+        assert seconds_to_end(first) < 10
+        assert first.returncode == 0
+    with stage.installation.worker(stage.client):
+        assert sent.get(timeout=30)["container_id"] == candidate["Id"]
