@@ -42,6 +42,10 @@ setup: .venv/ready ## Make .venv from the locked requirements
 test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=26.1 the engine
 	@$(SERVICES) $(BIN)/pytest $(PYTEST) $(T)
 
+.PHONY: chaos
+chaos: .venv/ready ## Deploy while workers, Redis and engine are killed; ARGS="--seed 1 --deployments 40"
+	@$(SERVICES) $(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: unit
 unit: .venv/ready ## The tests that need no service
 	@$(BIN)/pytest tests/unit

@@ -75,6 +75,18 @@ def private(state: Path) -> Iterator[Redis]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     port = free_port()
+    started = daemon("redis", state, folder, port)
+    url = f"redis://127.0.0.1:{port}/0"
+    started.start()
+    try:
+        started.wait_until(lambda: answers(url), 20)
+        yield Redis(url, _version(url))
+    finally:
+        started.stop()
+
+
+def daemon(name: str, state: Path, folder: Path, port: int) -> Daemon:
+    """One that keeps its append-only file in this folder, and finds there what it had."""
     settings = {
         **DURABLE,
         "port": str(port),
@@ -83,14 +95,7 @@ def private(state: Path) -> Iterator[Redis]:
         "daemonize": "no",
         "set-proc-title": "no",  # it would overwrite the environment that marks the process as ours
     }
-    daemon = Daemon("redis", ["redis-server", *_options(settings)], state)
-    url = f"redis://127.0.0.1:{port}/0"
-    daemon.start()
-    try:
-        daemon.wait_until(lambda: _answers(url), 20)
-        yield Redis(url, _version(url))
-    finally:
-        daemon.stop()
+    return Daemon(name, ["redis-server", *_options(settings)], state)
 
 
 @contextlib.contextmanager
@@ -99,7 +104,7 @@ def contained(client: docker.APIClient, state: Path) -> Iterator[Redis]:
     service = containers.Service("redis", IMAGE, 6379, ["redis-server", *_options({**DURABLE, **REACHABLE})])
     with containers.running(client, service, state) as address:
         url = f"redis://{address}/0"
-        containers.wait_until(lambda: _answers(url), "redis")
+        containers.wait_until(lambda: answers(url), "redis")
         yield Redis(url, _version(url))
 
 
@@ -112,7 +117,8 @@ def _version(url: str) -> str:
         return str(client.info("server")["redis_version"])
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether it takes commands."""
     try:
         return bool(_version(url))
     except redis.RedisError:

@@ -17,6 +17,17 @@ def pytest_terminal_summary(terminalreporter):
             "NOT RUN with a given engine: what needs a private one (a full disk); run as root without DOCKER_HOST",
             red=True,
         )
+    rows = [
+        value
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, value in report.user_properties
+        if name == "kill_point"
+    ]
+    if rows:
+        terminalreporter.section("workers killed")
+    for point, outcome, seconds in rows:
+        terminalreporter.write_line(f"{point:44} {outcome:12} {seconds:>5} s")
 
 
 @pytest.fixture(scope="session")

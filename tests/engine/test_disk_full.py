@@ -6,10 +6,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import docker
 import pytest
 
-from compose.process import Daemon
+from tests.second_engine import address, answers, second_engine
 from tests.services import required
 from worker.engine import ContainerSpec, Engine
 from worker.errors import DiskFull
@@ -29,38 +28,13 @@ def data(worker_id):
 
 @pytest.fixture
 def small_engine(data):
-    state = Path(required("DW_SERVICES_STATE"))
-    running = Path("/proc") / (state / "dockerd.pid").read_text()
-    program = (running / "cmdline").read_text().split("\0")[0]
-    environ = dict(line.split("=", 1) for line in (running / "environ").read_text().split("\0") if "=" in line)
-    # Short, for the 107 bytes that a socket's path may have.
     folder = Path(tempfile.mkdtemp(prefix="dw-"))
-    daemon = Daemon(
-        data.name,
-        [
-            program,
-            f"--config-file={state / 'dockerd.json'}",
-            f"--host=unix://{folder / 's'}",
-            f"--data-root={data}",
-            f"--exec-root={folder / 'x'}",
-            f"--pidfile={folder / 'pid'}",
-            *("--bridge=none", "--iptables=false", "--ip6tables=false", "--group=root"),
-        ],
-        state,
-        {"PATH": environ["PATH"]},
-    )
-
-    def answers():
-        try:
-            return docker.APIClient(f"unix://{folder / 's'}").ping()
-        except (docker.errors.DockerException, OSError):
-            return False
-
+    daemon = second_engine(data.name, data=data, folder=folder)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", data], check=True)
     try:
         daemon.start()
-        daemon.wait_until(answers, 30)
-        with Engine(labels=Labels("docker-watcher", "small"), host=f"unix://{folder / 's'}") as engine:
+        daemon.wait_until(lambda: answers(folder), 30)
+        with Engine(labels=Labels("docker-watcher", "small"), host=address(folder)) as engine:
             yield engine
     finally:
         daemon.stop()

@@ -69,6 +69,14 @@ class Installation:
     def dw(self, *arguments, **options):
         return self.run(Path(sys.executable).with_name("dw"), *arguments, **options)
 
+    def add_credential(self):
+        added = self.dw(
+            *("credential", "add", "registry", "--registry", self.registry),
+            *("--username", self.username, "--password-stdin"),
+            input=self.password,
+        )
+        assert added.returncode == 0, added.stderr
+
     @contextlib.contextmanager
     def process(self, *arguments, app="worker", **changed):
         """Run `celery -A <app> …` until the block ends; its log is printed if the block fails."""
@@ -133,12 +141,7 @@ def _leave_nothing(engine, installation):
 
 @pytest.fixture(scope="session")
 def worker(installation, client, _leave_nothing, images):
-    added = installation.dw(
-        *("credential", "add", "registry", "--registry", installation.registry),
-        *("--username", installation.username, "--password-stdin"),
-        input=installation.password,
-    )
-    assert added.returncode == 0, added.stderr
+    installation.add_credential()
     with installation.worker(client) as process:
         yield process
 

@@ -59,9 +59,9 @@ def redeliveries() -> Redeliveries:
 
 
 def network_lock(name: str) -> Lock:
-    """Held by the worker of this host that makes a network; let go by itself after a minute.
+    """Held by the worker of this host that makes a network; a dead worker's lasts no longer than its leases.
 
     Entering raises `redis.exceptions.LockError` where another one has it for half a minute.
     """
     key = f"{key_prefix()}lock:network:{settings().host}:{name}"
-    return Lock(connection(), key, timeout=60, blocking_timeout=30)
+    return Lock(connection(), key, timeout=settings().lease_seconds, blocking_timeout=30)

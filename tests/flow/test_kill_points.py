@@ -1,0 +1,311 @@
+"""A worker that is killed between any two of its effects costs a lease, and nothing else.
+
+Each case deploys over a version that serves, kills the only worker at its point, and lets another one go on. The cases
+run side by side in installations of their own, all of them before the first test, which are the judges of what came.
+"""
+
+import contextlib
+import queue
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import docker
+import pytest
+import redis
+from celery import Celery
+
+from tests.conftest import own_database
+from tests.flow.conftest import Installation, Stage
+from tests.flow.doomed import Doom, start_worker
+from tests.services import remove_managed, required
+
+pytestmark = pytest.mark.xdist_group("kill_points")
+
+# Those that no test process uses for anything else.
+DATABASES = (5, 6, 7, 12, 13, 14, 15)
+ENDS_WITHIN = 30
+# What makes a case wait, shortened: a lease of 2 s, from the tests' own settings, is what a kill costs.
+SHORTENED = {"DW_STABLE_SECONDS": "0.3", "DW_STOP_TIMEOUT": "1"}
+
+
+def before(effect, **more):
+    return {"moment": "before", "effect": effect, **more}
+
+
+def after(effect, **more):
+    return {"moment": "after", "effect": effect, **more}
+
+
+REPLACEMENT = {
+    "message taken, nothing recorded": before("accept"),
+    # The sweep that gives out a dead worker's messages: its lock must not outlive a worker that dies at it.
+    "message taken, sweep for lost ones begun": after(r"lock dw\.unacked_mutex", held="accept"),
+    "recorded, first step not sent": after("accept"),
+    "first step sent": after("send docker.deploy.pull"),
+    "pull claimed": after("claim pull"),
+    "image pulled, not committed": before("commit pull"),
+    "pull committed, next not sent": after("commit pull"),
+    "inspect claimed": after("claim inspect"),
+    "inspect committed, next not sent": after("commit inspect"),
+    "create claimed": after("claim create"),
+    "container created, not committed": after("POST /containers/create"),
+    "create committed, next not sent": after("commit create"),
+    "connect claimed": after("claim connect"),
+    "on the further network, not committed": after("POST /networks/[^/]+/connect"),
+    "connect committed, next not sent": after("commit connect"),
+    "start claimed": after("claim start"),
+    "started, not committed": after("POST /containers/[^/]+/start"),
+    "start committed, next not sent": after("commit start"),
+    "proven, not committed": before("commit prove"),
+    "prove committed, next not sent": after("commit prove"),
+    "promote claimed": after("claim promote"),
+    "old one renamed, new one not": after("POST /containers/[^/]+/rename"),
+    "new one renamed": after("POST /containers/[^/]+/rename", time=2),
+    "restart policy set": after("POST /containers/[^/]+/update"),
+    "off the shared network, alias not set": after("POST /networks/[^/]+/disconnect"),
+    # The first connect is that of the step.
+    "alias set on the shared network": after("POST /networks/[^/]+/connect", time=2),
+    "off the further network, alias not set": after("POST /networks/[^/]+/disconnect", time=2),
+    "alias set on the further network": after("POST /networks/[^/]+/connect", time=3),
+    "promoted, not committed": before("commit promote"),
+    "promote committed, next not sent": after("commit promote"),
+    "retire claimed": after("claim retire"),
+    "old one stopped, not removed": after("POST /containers/[^/]+/stop"),
+    "old one removed, not committed": after("DELETE /containers/[^/]+"),
+    "retire committed, next not sent": after("commit retire"),
+    "report claimed": after("claim report"),
+    "result stored, not closed": after("result SUCCESS"),
+    "closed": after("close"),
+}
+FIRST_DEPLOYMENT = {
+    "network about to be made": before("POST /networks/create"),
+    "network made, no container": after("POST /networks/create"),
+}
+FOLLOWED_BY_ANOTHER = {
+    "closed, the one that waits not sent": after("close"),
+}
+BROKEN_IMAGE = {
+    "failure committed, undo not sent": after("commit prove"),
+    "undo claimed": after("claim undo"),
+    "candidate removed": after("DELETE /containers/[^/]+"),
+    "undone, not committed": before("commit undo"),
+    "undo committed, next not sent": after("commit undo"),
+    "failure stored, not closed": after("result FAILURE"),
+}
+# The candidate ends while nobody looks, half promoted: what it has taken must go back. One that was killed gets
+# another start.
+CANDIDATE_ENDS = {
+    "old one renamed, candidate ends": after("POST /containers/[^/]+/rename"),
+    "new one renamed, candidate ends": after("POST /containers/[^/]+/rename", time=2),
+    "alias set, candidate ends": after("POST /networks/[^/]+/connect", time=3),
+}
+CANDIDATE_KILLED = {
+    "old one renamed, candidate killed": after("POST /containers/[^/]+/rename"),
+}
+STORIES = {
+    "replacement": REPLACEMENT,
+    "first deployment": FIRST_DEPLOYMENT,
+    "followed by another": FOLLOWED_BY_ANOTHER,
+    "broken image": BROKEN_IMAGE,
+    "candidate ends": CANDIDATE_ENDS,
+    "candidate killed": CANDIDATE_KILLED,
+}
+POINTS = [pytest.param(story, point, id=point) for story, points in STORIES.items() for point in points]
+
+
+@dataclass
+class Outcome:
+    """What became of a case, seen from outside."""
+
+    exit_status: int | None = None
+    """Of the doomed worker."""
+    seconds: float = 0
+    """From the kill until all had ended."""
+    before: str | None = None
+    """The container that served before."""
+    result: object = None
+    containers: list[dict] = field(default_factory=list)
+    remains: dict = field(default_factory=dict)
+    wanted_name: str = ""
+    networks: tuple[str, ...] = ()
+    failure: str = ""
+    logs: str = ""
+
+
+class Lane:
+    """An installation in which cases run one after the other."""
+
+    def __init__(self, number, stack, folder, images):
+        url = stack.enter_context(own_database(number, "master"))
+        self.installation = Installation(url, folder)
+        self.images = images
+        self.client = stack.enter_context(contextlib.closing(Celery(broker=url, backend=url, set_as_current=False)))
+        self.engine = stack.enter_context(contextlib.closing(docker.APIClient(required("DOCKER_HOST"), version="auto")))
+        self.redis = stack.enter_context(redis.Redis.from_url(url, decode_responses=True))
+        self.further = f"{self.installation.namespace}-further"
+        ours = {"docker-watcher.namespace": self.installation.namespace}
+        stack.callback(remove_managed, self.engine, self.installation.namespace)
+        self.engine.create_network(self.further, labels=ours)
+        self.installation.environment |= SHORTENED
+        self.installation.add_credential()
+
+    def play(self, story, doom):
+        """Deploy, kill at the point, have another worker go on, and see what came of it."""
+        outcome = Outcome()
+        stage = Stage(self.client, self.engine, self.installation, f"p{uuid.uuid4().hex[:8]}")
+        log = self.installation.folder / f"{stage.project}.log"
+        self.forget()
+        try:
+            self._play(story, doom, stage, log, outcome)
+        except Exception as error:  # noqa: BLE001  # told by the test whose case it is
+            outcome.failure = f"{type(error).__name__}: {error}"
+        outcome.logs = log.read_text() if log.exists() else ""
+        return outcome
+
+    def _play(self, story, doom, stage, log, outcome):
+        network = f"{stage.project}-net" if story == "first deployment" else self.installation.network
+        environment = {**self.installation.environment, "DW_NETWORK": network}
+        wants = {"aliases": ["web"], "network": self.further}
+        outcome.networks = (network, self.further)
+        with working(environment, log, doom) as doomed:
+            if story != "first deployment":
+                first = stage.send("docker.deploy", **stage.deployment(self.images["old"], **wants))
+                outcome.before = first.get(timeout=ENDS_WITHIN)["container_id"]
+                # Else its last effects would be taken for the next one's.
+                stage.until(lambda: stage.record(first.id).get("step") == "ended")
+            doom.armed.set()
+            image = self.images["broken" if story == "broken image" else "new"]
+            sent = stage.send("docker.deploy", **stage.deployment(image, **wants))
+            if story == "followed by another":
+                stage.until(lambda: stage.record(sent.id))
+                last = stage.send("docker.deploy", **stage.deployment(self.images["old"], **wants))
+            doomed.join(ENDS_WITHIN)
+            outcome.exit_status = doomed.exitcode
+        killed = time.monotonic()
+        if story in {"candidate ends", "candidate killed"}:
+            end = self.engine.stop if story == "candidate ends" else self.engine.kill
+            end(self._candidate(stage, sent.id))
+        with working(environment, log):
+            outcome.result = sent.get(timeout=ENDS_WITHIN, propagate=False)
+            if story == "followed by another":
+                outcome.before, outcome.result = None, last.get(timeout=ENDS_WITHIN, propagate=False)
+            outcome.remains = self.settled(stage, killed + ENDS_WITHIN)
+            outcome.seconds = time.monotonic() - killed
+            outcome.containers = [self.engine.inspect_container(each["Id"]) for each in stage.containers()]
+        outcome.wanted_name = f"/{self.installation.namespace}-{stage.project}-{stage.name}-latest"
+
+    def forget(self):
+        """What a case that failed has left is none of the next one's business."""
+        for key in self.redis.scan_iter():
+            if not key.endswith(":credentials"):
+                self.redis.delete(key)
+
+    def _candidate(self, stage, deployment_id):
+        (made,) = (
+            each["Id"] for each in stage.containers() if each["Labels"]["docker-watcher.deployment-id"] == deployment_id
+        )
+        return made
+
+    def settled(self, stage, deadline):
+        """What remains once all is quiet, or at the deadline."""
+        quiet = 0
+        # Two looks: a message that a worker takes is for a moment neither in its queue nor among the unacknowledged.
+        while quiet < 2 and time.monotonic() < deadline:
+            found = self.remains(stage)
+            quiet = 0 if found else quiet + 1
+            time.sleep(0.1)
+        return found
+
+    def remains(self, stage):
+        """What is still under way, or was left."""
+        prefix = f"dw:{self.installation.namespace}:"
+        held = self.redis.hmget(f"{prefix}stage:{stage.project}/{stage.name}", "running", "waiting")
+        found = {
+            "stage": [each for each in held if each],
+            "alarms": self.redis.zrange(f"{prefix}alarms:local", 0, -1),
+            "unacked": list(self.redis.hgetall("dw.unacked").values()),
+            "queued": [
+                message
+                for queue in ("celery", f"dw.{self.installation.namespace}.local")
+                for message in self.redis.lrange(queue, 0, -1)
+            ],
+            "records": [
+                key for key in self.redis.scan_iter(f"{prefix}deployment:*") if self.redis.hget(key, "step") != "ended"
+            ],
+        }
+        return {what: left for what, left in found.items() if left}
+
+
+@contextlib.contextmanager
+def working(environment, log, doom=None):
+    """A worker that is killed at the end, if it lives to see it: what it left must not depend on its goodbye."""
+    process = start_worker(environment, log, doom)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+@pytest.fixture(scope="module")
+def outcomes(request, tmp_path_factory, images):
+    """All cases that are asked for, by their points."""
+    asked = [
+        (item.callspec.params["story"], item.callspec.params["point"])
+        for item in request.session.items
+        if item.path == request.path
+    ]
+    made = {
+        "old": images("old", "latest", healthcheck=None),
+        "new": images("new", "latest", healthcheck=None),
+        "broken": images("exits", "latest", healthcheck=None, command=["/bin/busybox", "sh", "-c", "exit 3"]),
+    }
+    lanes = queue.SimpleQueue()
+
+    def play(story, point):
+        lane = lanes.get()
+        try:
+            return lane.play(story, Doom(**STORIES[story][point]))
+        finally:
+            lanes.put(lane)
+
+    with contextlib.ExitStack() as stack:
+        numbers = DATABASES[: len(asked)]
+        pool = stack.enter_context(ThreadPoolExecutor(len(numbers)))
+        for number in numbers:
+            lanes.put(Lane(number, stack, tmp_path_factory.mktemp(f"lane{number}"), made))
+        yield dict(zip([point for _, point in asked], pool.map(play, *zip(*asked, strict=True)), strict=True))
+
+
+@pytest.mark.parametrize(("story", "point"), POINTS)
+def test_another_worker_ends_it(outcomes, story, point, record_property):
+    outcome = outcomes[point]
+    record_property("kill_point", [point, told(outcome), f"{outcome.seconds:.1f}"])
+    sys.stdout.write(outcome.logs)
+    assert outcome.exit_status == -9, f"the point was never reached: {outcome.failure or outcome.result!r}"
+    assert outcome.failure == ""
+    assert outcome.remains == {}
+    assert outcome.seconds < ENDS_WITHIN
+    (container,) = outcome.containers
+    assert container["State"]["Status"] == "running"
+    assert container["Name"] == outcome.wanted_name
+    assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    joined = container["NetworkSettings"]["Networks"]
+    assert set(joined) == set(outcome.networks)
+    assert all("web" in each["Aliases"] for each in joined.values())
+    if story in {"broken image", "candidate ends"}:
+        assert type(outcome.result).__name__ == "StartFailed"
+        assert container["Id"] == outcome.before
+    else:
+        assert outcome.result["state"] == "live"
+        assert container["Id"] == outcome.result["container_id"]
+        assert container["Id"] != outcome.before
+
+
+def told(outcome):
+    if isinstance(outcome.result, dict):
+        return str(outcome.result["state"])
+    return type(outcome.result).__name__ if outcome.result else outcome.failure or "no result"
