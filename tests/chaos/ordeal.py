@@ -171,8 +171,8 @@ class _Run:
         return (
             f"{ordeal.deployments} deployments to {ordeal.stages} stages: {endings}; "
             f"kill -9: {ordeal.worker_kills} workers, {ordeal.redis_kills} Redis, {ordeal.engine_kills} engine; "
-            f"{workers.ended_by_themselves} workers ended by themselves, {befallen} deployments failed with the engine; "
-            f"{seconds:.0f} s; {counts}; seed {ordeal.seed}"
+            f"{workers.ended_by_themselves} workers ended by themselves; "
+            f"{befallen} deployments failed with the engine; {seconds:.0f} s; {counts}; seed {ordeal.seed}"
         )
 
     def _remove_containers(self):

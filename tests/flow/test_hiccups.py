@@ -180,7 +180,8 @@ def unfinished(stage):
     """The keys of stages that are taken, and of alarms that are set."""
     with redis.Redis.from_url(stage.installation.redis_url, decode_responses=True) as connection:
         prefix = f"dw:{stage.installation.namespace}"
-        return [*connection.scan_iter(f"{prefix}:stage:*"), *connection.scan_iter(f"{prefix}:alarms:*")]
+        stages = [each for each in connection.scan_iter(f"{prefix}:stage:*") if connection.hexists(each, "running")]
+        return [*stages, *connection.scan_iter(f"{prefix}:alarms:*")]
 
 
 def check_newest(stage):
