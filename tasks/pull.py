@@ -3,10 +3,14 @@
 import math
 from collections.abc import Callable
 
+from celery import current_task
+from celery.exceptions import Reject
+
 from tasks.base import Result, operation
 from worker.celery import Lane
 from worker.engine import Login, Pulled, PullProgress, engine
-from worker.interrupt import Interrupt
+from worker.errors import DeploymentCancelled
+from worker.interrupt import Interrupt, Interrupted, interruptible
 from worker.keyring import keyring
 from worker.reference import ImageReference
 from worker.settings import Name, settings
@@ -30,9 +34,21 @@ class PullResult(Result):
 
 @operation("docker.pull", Lane.PULLS)
 def pull(arguments: PullArguments) -> PullResult:
-    """Pull an image; a second run finds it there, and asks the registry again under policy `always`."""
+    """Pull an image; a second run finds it there, and asks the registry again under policy `always`.
+
+    Raises DeploymentCancelled where its task is revoked.
+    """
     reference = ImageReference.parse(arguments.image)
-    pulled = fetch(reference, arguments.credential, arguments.policy)
+    with interruptible.running(str(current_task.request.id)) as interrupt:
+        try:
+            pulled = fetch(reference, arguments.credential, arguments.policy, interrupt=interrupt)
+        except Interrupted:
+            if interruptible.is_ending:
+                raise Reject(requeue=True) from None
+            raise DeploymentCancelled(
+                f"Pulling image {reference} was cancelled; pull it again when it is wanted.",
+                {"step": "pull", "image": str(reference)},
+            ) from None
     return PullResult(
         image=str(reference),
         image_id=pulled.image.id,

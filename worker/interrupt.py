@@ -51,3 +51,46 @@ class Interrupt:
                 self._closers.remove(close)
         if self._is_set:
             raise Interrupted
+
+
+class Interruptible:
+    """What this process is at and can be broken off, by the ids of its tasks."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._running: dict[str, Interrupt] = {}
+        self.is_ending = False
+        """The process ends: what is broken off is for another one to do."""
+
+    @contextmanager
+    def running(self, task_id: str) -> Iterator[Interrupt]:
+        """Have a task be broken off by its id while the block runs."""
+        interrupt = Interrupt()
+        with self._guard:
+            self._running[task_id] = interrupt
+            if self.is_ending:
+                interrupt.set()
+        try:
+            yield interrupt
+        finally:
+            with self._guard:
+                del self._running[task_id]
+
+    def break_off(self, task_id: str) -> None:
+        """Break this task off, if it runs here."""
+        with self._guard:
+            interrupt = self._running.get(task_id)
+        if interrupt:
+            interrupt.set()
+
+    def break_off_all(self) -> None:
+        """Break off whatever runs, now and later: the process ends."""
+        with self._guard:
+            self.is_ending = True
+            running = list(self._running.values())
+        for interrupt in running:
+            interrupt.set()
+
+
+interruptible = Interruptible()
+"""The tasks of this process that aren't a deployment's steps; those have their claims."""

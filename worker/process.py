@@ -11,6 +11,7 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 from worker import log
 from worker.driver import driver, send_reconcile
 from worker.engine import close_engine
+from worker.interrupt import interruptible
 from worker.keyring import keyring
 from worker.settings import SettingsInvalid, settings
 
@@ -42,6 +43,7 @@ def _hand_on(**_: Any) -> None:
     # Celery waits for what runs, however long. What is broken off here, or left at the end of the wait, is due again
     # for another worker, or for this one once it is back.
     driver().hand_on()
+    interruptible.break_off_all()
     patience = threading.Timer(settings().shutdown_seconds, _leave)
     patience.daemon = True
     patience.start()

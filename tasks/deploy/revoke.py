@@ -14,16 +14,16 @@ from celery.worker.request import Request
 from redis.exceptions import RedisError
 
 from tasks.cancel import cancelled
+from worker.interrupt import interruptible
 
 log = structlog.get_logger()
 
 
 @control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
 def revoke(_: object, task_id: str | Sequence[str], **__: object) -> dict[str, str]:
-    """Cancel deployments; other tasks that have not begun are skipped once they come, as ever.
+    """Cancel deployments and pulls; other tasks that have not begun are skipped once they come, as ever.
 
-    Replaces Celery's command of this name, which each worker gets. Those that have begun it can't stop either: the
-    threads pool has no way to.
+    Replaces Celery's command of this name, which each worker gets, and which can't stop what a thread is at.
     """
     ids = [task_id] if isinstance(task_id, str) else list(task_id)
     try:
@@ -31,8 +31,10 @@ def revoke(_: object, task_id: str | Sequence[str], **__: object) -> dict[str, s
     except RedisError as error:
         log.warning("not_cancelled", deployments=ids, error=str(error))
         return {"error": f"Redis can't be had: {error}"}
-    # It may be a task of another kind, or a deployment that is yet to come: that is remembered by the records.
-    worker_state.revoked.update(each for each, state in states.items() if state == "unknown")
+    for each in (each for each, state in states.items() if state == "unknown"):
+        # A task of another kind, or a deployment that is yet to come: the records remember that.
+        worker_state.revoked.add(each)
+        interruptible.break_off(each)
     return {"ok": ", ".join(f"{each}: {state}" for each, state in states.items())}
 
 

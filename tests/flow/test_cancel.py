@@ -127,6 +127,17 @@ def test_a_task_of_another_kind_can_be_revoked_as_ever(stage):
     stage.until(lambda: stage.client.AsyncResult(revoked).state == "REVOKED")
 
 
+def test_a_plain_pull_is_broken_off_by_a_revoke(stage):
+    with ThrottledRegistry() as registry:
+        sent = stage.send("docker.pull", image=registry.image)
+        assert registry.has_sent(1_000_000)
+        stage.client.control.revoke(sent.id)
+        assert registry.hung_up.wait(2)
+        error = sent.get(timeout=10, propagate=False)
+    assert type(error).__name__ == "DeploymentCancelled"
+    assert registry.image in error.args[0]
+
+
 def test_what_has_ended_says_so(stage):
     live = stage.deploy("shop:v1")["deployment_id"]
     stage.until(lambda: stage.record(live)["step"] == "ended")

@@ -89,14 +89,28 @@ def test_what_waits_in_a_worker_for_its_time_is_done_once(stage):
     ids=["docker.list", "docker.deploy"],
 )
 def test_what_kills_every_worker_is_given_up(stage, task, arguments):
-    sent = stage.send(task, **arguments)
+    error = given_up(stage, task, stage.send(task, **arguments))
+    assert f"{task} failed: its worker died or was lost 5 times" in error.args[0]
+
+
+def test_a_step_that_kills_every_worker_ends_its_deployment(stage, images):
+    with stage.installation.worker(stage.client):
+        before = stage.deploy(images("shop", "v1"), policy="missing")
+    sent = stage.send("docker.deploy", **stage.deployment("shop:v2", policy="missing"))
+    error = given_up(stage, "docker.deploy.create", sent)
+    assert "step create was begun 5 times and never came to an end" in error.args[0]
+    assert [each["Id"] for each in stage.containers()] == [before["container_id"]]
+
+
+def given_up(stage, deadly, sent):
+    """Start one worker after the other that dies of it, and return its error."""
     deaths = 0
     while not sent.ready():
         assert deaths < 6
-        with stage.installation.process("worker", app="tests.flow.deadly") as worker:
+        with stage.installation.process("worker", app="tests.flow.deadly", DEADLY=deadly) as worker:
             stage.until(lambda worker=worker: sent.ready() or worker.poll() is not None)
             deaths += worker.poll() is not None
     assert deaths == 5
     error = sent.get(propagate=False)
     assert type(error).__name__ == "EngineUnavailable"
-    assert f"{task} failed: its worker died or was lost 5 times" in error.args[0]
+    return error

@@ -42,6 +42,18 @@ def test_a_pull_is_handed_on(stage):
             assert type(sent.get(timeout=30, propagate=False)).__name__ == "DeploymentCancelled"
 
 
+def test_a_plain_pull_is_given_back(stage):
+    with ThrottledRegistry() as registry, stage.installation.worker(stage.client) as first:
+        sent = stage.send("docker.pull", image=registry.image)
+        assert registry.has_sent(1_000_000)
+        assert seconds_to_end(first) < 10
+        already = registry.sent
+        with stage.installation.worker(stage.client):
+            assert registry.has_sent(already + 1_000_000)
+            stage.client.control.revoke(sent.id)
+            assert type(sent.get(timeout=30, propagate=False)).__name__ == "DeploymentCancelled"
+
+
 def test_what_does_not_end_in_time_is_left_to_others(stage, images):
     script = "trap '' TERM; while true; do /bin/busybox sleep 0.2; done"
     image = images("deaf", "v1", command=["/bin/busybox", "sh", "-c", script], healthcheck=None)
