@@ -9,7 +9,7 @@ from enum import StrEnum
 from celery import Celery
 from kombu import Queue
 
-from worker.settings import Settings, SettingsInvalid, settings
+from worker.settings import QUICK_THREADS, Settings, SettingsInvalid, settings
 
 SHARED_QUEUE = "celery"
 """What any Celery client sends to unless told otherwise."""
@@ -61,8 +61,10 @@ def _configuration(values: Settings) -> dict[str, object]:
         "broker_transport_options": {
             # Kombu's 10 are fewer than the threads that may acknowledge at once.
             "max_connections": values.threads + 10,
+            # Also what has a queue's messages taken without a moment in which a killed worker loses them.
             "slots": {
-                lane.queue(values.namespace, values.host): values.concurrency for lane in (Lane.WORK, Lane.PULLS)
+                lane.queue(values.namespace, values.host): QUICK_THREADS if lane is Lane.QUICK else values.concurrency
+                for lane in Lane
             },
             "visibility_timeout": values.lease_seconds,
             "unacked_restore_interval": values.lease_seconds / 5,

@@ -23,7 +23,7 @@ def _user_defined(network: str) -> str:
 NetworkName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,126}$"), AfterValidator(_user_defined)
 ]
-_QUICK_THREADS = 4
+QUICK_THREADS = 8
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     @property
     def threads(self) -> int:
         """How many a worker process has: for its pulls, its other jobs, and for what is quick."""
-        return 2 * self.concurrency + _QUICK_THREADS
+        return 2 * self.concurrency + QUICK_THREADS
 
 
 @cache

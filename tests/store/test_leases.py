@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection, Producer, Queue
 from kombu.transport import redis as kombu_redis
 
-import worker.broker
+import worker.broker.leases
 
 LEASE = 0.6
 HOUR = 3600
@@ -60,7 +60,7 @@ def set_clock(monkeypatch, ahead):
     """Have this host's clock be wrong."""
     wrong = SimpleNamespace(time=lambda: time.time() + ahead)
     monkeypatch.setattr(kombu_redis, "time", wrong.time)
-    monkeypatch.setattr(worker.broker, "time", wrong)
+    monkeypatch.setattr(worker.broker.leases, "time", wrong)
 
 
 def test_a_message_stays_with_its_holder_until_that_dies(channel, queue, holder):

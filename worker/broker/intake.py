@@ -1,0 +1,182 @@
+"""How a queue's messages get into a worker without being nowhere for a moment.
+
+A worker waits for a message by two commands in one write: a blocking move from the queue to the queue's **inbox**, and
+a script that takes what is in the inbox and leases it to this worker. Redis serves the move when a message comes and
+then runs the script, whatever has become of the worker meanwhile; if it is gone, the lease ends like any other. Of all
+the workers that wait, one is served.
+
+All workers share a queue's inbox. The script of one that is gone can fail to run: a connection that ends in the very
+moment in which its move is served, or a Redis out of memory. What is then left in the inbox is taken by the next
+script that any worker sends, each of which has one sent every second.
+"""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import redis
+import structlog
+
+if TYPE_CHECKING:
+    from worker.broker.channel import Channel
+
+log = structlog.get_logger()
+
+_WAIT = 1
+"""Seconds that Redis waits for a message: also how late one with a priority may be noticed, as it has another list."""
+_ANSWER_WITHIN = 10
+"""Seconds after that in which Redis must have answered; else the connection is given up for a new one."""
+_PAUSE = 1
+
+_UNREADABLE_KEPT = 100
+
+_TAKE = f"""
+local unacked, index, unreadable, raw = KEYS[1], KEYS[2], KEYS[3], false
+for place = 4, #KEYS do
+    raw = redis.call('RPOP', KEYS[place])
+    if raw then break end
+end
+if not raw then return false end
+local readable, tag = pcall(function() return cjson.decode(raw).properties.delivery_tag end)
+if not readable or type(tag) ~= 'string' then
+    redis.call('LPUSH', unreadable, raw)
+    redis.call('LTRIM', unreadable, 0, {_UNREADABLE_KEPT - 1})
+    return {{false, raw}}
+end
+local now = redis.call('TIME')
+redis.call('ZADD', index, now[1] .. '.' .. string.format('%06d', now[2]), tag)
+-- As kombu writes it: message, exchange, routing key. The text is kept as it is: cjson would make {{}} of [].
+redis.call('HSET', unacked, tag, '[' .. raw .. ',"",' .. ARGV[1] .. ']')
+return {{tag, raw}}
+"""
+
+_PUT_BACK = """
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 then
+    redis.call('ZREM', KEYS[2], ARGV[1])
+    redis.call('RPUSH', KEYS[3], ARGV[2])
+end
+"""
+
+_SET_ASIDE = f"""
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('LPUSH', KEYS[3], ARGV[2])
+redis.call('LTRIM', KEYS[3], 0, {_UNREADABLE_KEPT - 1})
+"""
+
+
+class Intake:
+    """A thread that takes a queue's messages while there are slots for them, and keeps them to be fetched.
+
+    Those that nobody has fetched when it is stopped go back to the head of the queue, as they came.
+    """
+
+    def __init__(self, channel: "Channel", queue: str, slots: int) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._slots = slots
+        self._waiting: deque[tuple[str, bytes, dict[str, Any]]] = deque()
+        self._changed = threading.Event()
+        self._stopped = threading.Event()
+        self._pool = channel.own_pool(socket_timeout=_WAIT + _ANSWER_WITHIN)
+        self._thread = threading.Thread(target=self._run, name=f"intake of {queue}", daemon=True)
+        self._inbox = f"dw.inbox.{queue}"
+        self._lists = channel.lists(queue)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more; within a second or so the thread ends by itself (see `join`)."""
+        self._stopped.set()
+        self._changed.set()
+
+    def join(self) -> None:
+        self._thread.join(_WAIT + _ANSWER_WITHIN)
+
+    def look_again(self) -> None:
+        """Slots may have become free; called by any thread."""
+        self._changed.set()
+
+    def tags(self) -> list[str]:
+        """The messages that were taken and wait to be fetched."""
+        return [tag for tag, *_ in self._waiting.copy()]
+
+    def fetch(self, deliver: Callable[[dict[str, Any], str], object]) -> None:
+        """Deliver what was taken, in the queue's order."""
+        while self._waiting and not self._stopped.is_set():
+            try:
+                deliver(self._waiting[0][2], self._queue)
+            finally:
+                # Not before: in neither place it would take no slot, and nobody would renew its lease.
+                self._waiting.popleft()
+                self._changed.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._take_on()
+            except (redis.RedisError, OSError) as error:
+                log.warning("queue_not_read", queue=self._queue, error=str(error))
+                self._pool.disconnect()
+                self._stopped.wait(_PAUSE)
+        try:
+            self._give_back()
+        except (redis.RedisError, OSError) as error:
+            log.warning("messages_not_given_back", queue=self._queue, error=str(error))
+        self._pool.disconnect()
+
+    def _take_on(self) -> None:
+        connection = self._pool.get_connection()
+        try:
+            empty = False
+            while not self._stopped.is_set():
+                self._changed.clear()
+                if self._channel.in_work(self._queue) + len(self._waiting) >= self._slots:
+                    self._changed.wait(_WAIT)
+                    continue
+                taken = self._ask(connection, wait=empty)
+                empty = taken is None
+                if taken:
+                    self._receive(*taken)
+        finally:
+            self._pool.release(connection)
+
+    def _ask(self, connection: Any, *, wait: bool) -> tuple[bytes | None, bytes] | None:
+        keys = [*self._own_keys(), self._inbox, *self._lists]
+        # Not by its hash: a Redis that has forgotten scripts would leave the message in the inbox.
+        commands: list[tuple[Any, ...]] = [("EVAL", _TAKE, len(keys), *keys, json.dumps(self._queue))]
+        if wait:
+            commands.insert(0, ("BLMOVE", self._queue, self._inbox, "RIGHT", "LEFT", _WAIT))
+        connection.send_packed_command(connection.pack_commands(commands))
+        answers = [connection.read_response() for _ in commands]
+        return answers[-1] and tuple(answers[-1])
+
+    def _receive(self, tag: bytes | None, raw: bytes) -> None:
+        if tag is None:
+            log.warning("message_unreadable", queue=self._queue)
+            return
+        try:
+            message = json.loads(raw)
+            # What kombu raises in the event loop would have Celery reconnect, and the message come again.
+            self._channel.Message(message, channel=self._channel).delivery_info["routing_key"]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            log.warning("message_unreadable", queue=self._queue, error=str(error))
+            self._eval(_SET_ASIDE, self._own_keys(), tag, raw)
+            return
+        self._waiting.append((tag.decode(), raw, message))
+        self._channel.ring()
+
+    def _give_back(self) -> None:
+        # Unlike kombu's restore: not marked as given out before, as nobody has begun with it.
+        while self._waiting:
+            tag, raw, _ = self._waiting.pop()
+            self._eval(_PUT_BACK, [*self._own_keys()[:2], self._queue], tag, raw)
+
+    def _eval(self, script: str, keys: list[str], *arguments: str | bytes) -> None:
+        redis.Redis(connection_pool=self._pool).eval(script, len(keys), *keys, *arguments)
+
+    def _own_keys(self) -> list[str]:
+        return [self._channel.unacked_key, self._channel.unacked_index_key, self._channel.unreadable_key]

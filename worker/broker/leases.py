@@ -1,0 +1,106 @@
+"""What a channel has received and not acknowledged."""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import redis
+import structlog
+from kombu.transport import redis as kombu_redis
+
+if TYPE_CHECKING:
+    from worker.broker.channel import Channel
+
+log = structlog.get_logger()
+
+_RENEWALS_PER_LEASE = 3
+
+
+class QoS(kombu_redis.QoS):
+    """Each message under a lease, also while it waits to be fetched from its intake.
+
+    Leases are renewed by a thread, and not by a timer of the event loop: that stands still while a worker that was
+    told to end waits for its tasks. They are counted by Redis' clock, so that hosts' clocks may differ.
+    """
+
+    channel: "Channel"
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._closed = threading.Event()
+        self._renewing = threading.Thread(target=self._renew_until_closed, name="message leases", daemon=True)
+
+    @property
+    def visibility_timeout(self) -> float:  # type: ignore[override]  # kombu only reads it, from a cached property
+        """Seconds that kombu takes off this host's clock to see which leases have ended: one lease, by Redis' clock."""
+        with self.channel.conn_or_acquire() as client:
+            return self._lease + time.time() - _now(client)
+
+    def can_consume(self) -> bool:
+        """Where queues have slots, these are the limit, and nothing that was taken waits for another one."""
+        return bool(self.channel.slots) or super().can_consume()
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        if delivery_tag in self.channel.handed_over():
+            # Its lease began when it was taken; all that is left to do is not kombu's Redis part.
+            super(kombu_redis.QoS, self).append(message, delivery_tag)
+            return
+        super().append(message, delivery_tag)
+        # Until here its lease is by this host's clock, as kombu has it.
+        self.renew([delivery_tag])
+        self.keep_renewing()
+
+    def renew(self, tags: list[str]) -> None:
+        """Have these leases begin now; what is acknowledged meanwhile stays so."""
+        with self.channel.conn_or_acquire() as client:
+            client.zadd(self.unacked_index_key, dict.fromkeys(tags, _now(client)), xx=True)
+
+    def keep_renewing(self) -> None:
+        """Renew from now on whatever is held."""
+        if self._renewing.ident is None:
+            self._renewing.start()
+
+    def ack(self, delivery_tag: str) -> None:
+        super().ack(delivery_tag)
+        self.channel.slot_is_free()
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        super().reject(delivery_tag, requeue)
+        self.channel.slot_is_free()
+
+    def in_work(self, queue: str) -> int:
+        """How many of a queue's messages are in work; those that wait for a retry's time are not."""
+        delivered: Mapping[str, Any] = self._delivered or {}
+        messages = [delivered.get(tag) for tag in self._undone()]
+        return sum(
+            each.delivery_info["routing_key"] == queue for each in messages if each and not each.headers.get("eta")
+        )
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Give everything back, as kombu has it when a channel closes."""
+        self._closed.set()
+        super().restore_unacked_once(stderr)
+
+    @property
+    def _lease(self) -> float:
+        return self.channel.visibility_timeout
+
+    def _renew_until_closed(self) -> None:
+        while not self._closed.wait(self._lease / _RENEWALS_PER_LEASE):
+            try:
+                if held := [*self.channel.handed_over(), *self._undone()]:
+                    self.renew(held)
+            except (redis.RedisError, OSError) as error:
+                log.warning("message_leases_not_renewed", error=str(error))
+
+    def _undone(self) -> list[str]:
+        # What is given back stays in `_delivered` until the next message comes, and may be another worker's by now:
+        # a message keeps its tag. To list a dict's keys is one step to other threads.
+        dirty = self._dirty or ()
+        return [tag for tag in list(self._delivered or ()) if tag not in dirty]
+
+
+def _now(client: redis.Redis) -> float:
+    seconds, microseconds = client.time()
+    return float(seconds + microseconds / 1_000_000)
