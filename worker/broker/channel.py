@@ -3,7 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import redis
 from kombu.transport import redis as kombu_redis
@@ -104,7 +104,7 @@ class _Bell:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._poller: Any = channel.connection.cycle
+        self._poller = cast("Any", channel.connection.cycle)
         self._ear, self._hammer = socket.socketpair()
         self._ear.setblocking(False)
         self._hammer.setblocking(False)

@@ -32,7 +32,7 @@ _PAUSE = 1
 
 _UNREADABLE_KEPT = 100
 
-_TAKE = f"""
+TAKE = f"""
 local unacked, index, unreadable, raw = KEYS[1], KEYS[2], KEYS[3], false
 for place = 4, #KEYS do
     raw = redis.call('RPOP', KEYS[place])
@@ -147,7 +147,7 @@ class Intake:
     def _ask(self, connection: Any, *, wait: bool) -> tuple[bytes | None, bytes] | None:
         keys = [*self._own_keys(), self._inbox, *self._lists]
         # Not by its hash: a Redis that has forgotten scripts would leave the message in the inbox.
-        commands: list[tuple[Any, ...]] = [("EVAL", _TAKE, len(keys), *keys, json.dumps(self._queue))]
+        commands: list[tuple[Any, ...]] = [("EVAL", TAKE, len(keys), *keys, json.dumps(self._queue))]
         if wait:
             commands.insert(0, ("BLMOVE", self._queue, self._inbox, "RIGHT", "LEFT", _WAIT))
         connection.send_packed_command(connection.pack_commands(commands))

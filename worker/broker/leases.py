@@ -47,18 +47,19 @@ class QoS(kombu_redis.QoS):
             super(kombu_redis.QoS, self).append(message, delivery_tag)
             return
         super().append(message, delivery_tag)
+        self.keep_renewing()
         # Until here its lease is by this host's clock, as kombu has it.
         self.renew([delivery_tag])
-        self.keep_renewing()
 
     def renew(self, tags: list[str]) -> None:
         """Have these leases begin now; what is acknowledged meanwhile stays so."""
-        with self.channel.conn_or_acquire() as client:
-            client.zadd(self.unacked_index_key, dict.fromkeys(tags, _now(client)), xx=True)
+        self._client.zadd(self.unacked_index_key, dict.fromkeys(tags, _now(self._client)), xx=True)
 
     def keep_renewing(self) -> None:
         """Renew from now on whatever is held."""
         if self._renewing.ident is None:
+            # The channel's own connections are cut when it closes, also those that are at work.
+            self._client = redis.Redis(connection_pool=self.channel.own_pool())
             self._renewing.start()
 
     def ack(self, delivery_tag: str) -> None:
@@ -93,6 +94,7 @@ class QoS(kombu_redis.QoS):
                     self.renew(held)
             except (redis.RedisError, OSError) as error:
                 log.warning("message_leases_not_renewed", error=str(error))
+        self._client.connection_pool.disconnect()
 
     def _undone(self) -> list[str]:
         # What is given back stays in `_delivered` until the next message comes, and may be another worker's by now:
