@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 import structlog
+from kombu.utils.json import loads
+
+from worker.broker.leases import needs_slot, queue_of
 
 if TYPE_CHECKING:
     from worker.broker.channel import Channel
@@ -159,9 +162,10 @@ class Intake:
             log.warning("message_unreadable", queue=self._queue)
             return
         try:
-            message = json.loads(raw)
-            # What kombu raises in the event loop would have Celery reconnect, and the message come again.
-            self._channel.Message(message, channel=self._channel).delivery_info["routing_key"]
+            message = loads(raw)
+            # Raised in the event loop, it would have Celery reconnect, and the message come again for ever.
+            read = self._channel.Message(message, channel=self._channel)
+            needs_slot(read), queue_of(read)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.warning("message_unreadable", queue=self._queue, error=str(error))
             self._eval(_SET_ASIDE, self._own_keys(), tag, raw)

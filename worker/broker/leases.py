@@ -74,9 +74,7 @@ class QoS(kombu_redis.QoS):
         """How many of a queue's messages are in work; those that wait for a retry's time are not."""
         delivered: Mapping[str, Any] = self._delivered or {}
         messages = [delivered.get(tag) for tag in self._undone()]
-        return sum(
-            each.delivery_info["routing_key"] == queue for each in messages if each and not each.headers.get("eta")
-        )
+        return sum(needs_slot(each) and queue_of(each) == queue for each in messages if each)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give everything back, as kombu has it when a channel closes."""
@@ -101,6 +99,14 @@ class QoS(kombu_redis.QoS):
         # a message keeps its tag. To list a dict's keys is one step to other threads.
         dirty = self._dirty or ()
         return [tag for tag in list(self._delivered or ()) if tag not in dirty]
+
+
+def queue_of(message: Any) -> str:
+    return str(message.delivery_info["routing_key"])
+
+
+def needs_slot(message: Any) -> bool:
+    return not message.headers.get("eta")
 
 
 def _now(client: redis.Redis) -> float:
