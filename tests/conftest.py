@@ -27,11 +27,12 @@ def pytest_terminal_summary(terminalreporter):
             red=True,
         )
     rows = [
-        value
+        row
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
         for name, value in report.user_properties
-        if name == "kill_point"
+        if name == "kill_points" and report.when == "call"
+        for row in value
     ]
     if rows:
         terminalreporter.section("workers killed")

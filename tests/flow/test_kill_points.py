@@ -1,10 +1,11 @@
 """A worker that is killed between any two of its effects costs a lease, and nothing else.
 
 Each case deploys over a version that serves, kills the only worker at its point, and lets another one go on. The cases
-run side by side in installations of their own, all of them before the first test, which are the judges of what came.
+run side by side in installations of their own, and are judged when all have ended.
 """
 
 import contextlib
+import os
 import queue
 import sys
 import time
@@ -21,8 +22,6 @@ from tests.conftest import own_database
 from tests.flow.conftest import Installation, Stage
 from tests.flow.doomed import Doom, start_worker
 from tests.services import remove_managed, required
-
-pytestmark = pytest.mark.xdist_group("kill_points")
 
 # Those that no test process uses for anything else.
 DATABASES = (5, 6, 7, 12, 13, 14, 15)
@@ -113,7 +112,7 @@ STORIES = {
     "candidate ends": CANDIDATE_ENDS,
     "candidate killed": CANDIDATE_KILLED,
 }
-POINTS = [pytest.param(story, point, id=point) for story, points in STORIES.items() for point in points]
+CASES = [(story, point) for story, points in STORIES.items() for point in points]
 
 
 @dataclass
@@ -250,14 +249,10 @@ def working(environment, log, doom=None):
         process.join()
 
 
-@pytest.fixture(scope="module")
-def outcomes(request, tmp_path_factory, images):
-    """All cases that are asked for, by their points."""
-    asked = [
-        (item.callspec.params["story"], item.callspec.params["point"])
-        for item in request.session.items
-        if item.path == request.path
-    ]
+@pytest.fixture
+def outcomes(tmp_path_factory, images):
+    """What became of each case, by story and point; POINT=text plays those alone whose points have it."""
+    asked = [case for case in CASES if os.environ.get("POINT", "") in case[1]]
     made = {
         "old": images("old", "latest", healthcheck=None),
         "new": images("new", "latest", healthcheck=None),
@@ -265,7 +260,8 @@ def outcomes(request, tmp_path_factory, images):
     }
     lanes = queue.SimpleQueue()
 
-    def play(story, point):
+    def play(case):
+        story, point = case
         lane = lanes.get()
         try:
             return lane.play(story, Doom(**STORIES[story][point]))
@@ -277,14 +273,20 @@ def outcomes(request, tmp_path_factory, images):
         pool = stack.enter_context(ThreadPoolExecutor(len(numbers)))
         for number in numbers:
             lanes.put(Lane(number, stack, tmp_path_factory.mktemp(f"lane{number}"), made))
-        yield dict(zip([point for _, point in asked], pool.map(play, *zip(*asked, strict=True)), strict=True))
+        yield dict(zip(asked, pool.map(play, asked), strict=True))
 
 
-@pytest.mark.parametrize(("story", "point"), POINTS)
-def test_another_worker_ends_it(outcomes, story, point, record_property):
-    outcome = outcomes[point]
-    record_property("kill_point", [point, told(outcome), f"{outcome.seconds:.1f}"])
-    sys.stdout.write(outcome.logs)
+# One test of all: the cases share databases, which two test processes can't.
+def test_another_worker_ends_it(outcomes, subtests, record_property):
+    rows = [[point, told(each), f"{each.seconds:.1f}"] for (_, point), each in outcomes.items()]
+    record_property("kill_points", rows)
+    for (story, point), outcome in outcomes.items():
+        with subtests.test(point):
+            sys.stdout.write(outcome.logs)
+            check(story, outcome)
+
+
+def check(story, outcome):
     assert outcome.exit_status == -9, f"the point was never reached: {outcome.failure or outcome.result!r}"
     assert outcome.failure == ""
     assert outcome.remains == {}
