@@ -26,17 +26,18 @@ def pytest_terminal_summary(terminalreporter):
             "NOT RUN with a given engine: what needs a private one (a full disk, chaos): run as root, no DOCKER_HOST",
             red=True,
         )
-    rows = [
-        row
+    # A failed subtest has what its test has.
+    rows = {
+        row[0]: row
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
         for name, value in report.user_properties
         if name == "kill_points" and report.when == "call"
         for row in value
-    ]
+    }
     if rows:
         terminalreporter.section("workers killed")
-    for point, outcome, seconds in rows:
+    for point, outcome, seconds in rows.values():
         terminalreporter.write_line(f"{point:44} {outcome:12} {seconds:>5} s")
 
 

@@ -39,6 +39,8 @@ def after(effect, **more):
 
 
 REPLACEMENT = {
+    # Popped from its queue, it is nowhere but in the worker.
+    "message popped, not leased": before("lease of message"),
     "message taken, nothing recorded": before("accept"),
     # The sweep that gives out a dead worker's messages: its lock must not outlive a worker that dies at it.
     "message taken, sweep for lost ones begun": after(r"lock dw\.unacked_mutex", held="accept"),
