@@ -10,23 +10,34 @@ import redis
 from tests.services import required
 
 
+def pytest_collection_modifyitems(config, items):
+    """A second engine takes root, and a private engine's program."""
+    if os.environ.get("DW_SERVICES_ENGINE", "private") == "private":
+        return
+    left_out = [item for item in items if item.get_closest_marker("needs_private_engine")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Said here, by the one process that has a terminal: the ones that run the tests under xdist have none."""
     if os.environ.get("DW_SERVICES_ENGINE") == "given":
         terminalreporter.write_line(
-            "NOT RUN with a given engine: what needs a private one (a full disk); run as root without DOCKER_HOST",
+            "NOT RUN with a given engine: what needs a private one (a full disk, chaos): run as root, no DOCKER_HOST",
             red=True,
         )
-    rows = [
-        value
+    # A failed subtest has what its test has.
+    rows = {
+        row[0]: row
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
         for name, value in report.user_properties
-        if name == "kill_point"
-    ]
+        if name == "kill_points" and report.when == "call"
+        for row in value
+    }
     if rows:
         terminalreporter.section("workers killed")
-    for point, outcome, seconds in rows:
+    for point, outcome, seconds in rows.values():
         terminalreporter.write_line(f"{point:44} {outcome:12} {seconds:>5} s")
 
 

@@ -1,6 +1,7 @@
 """`make chaos`: deployments under fire, and whether the promises were kept."""
 
 import argparse
+import os
 import random
 import sys
 
@@ -12,6 +13,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     for name in ("deployments", "stages", "worker_kills", "redis_kills", "engine_kills"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Ordeal, name))
+    if os.environ.get("DW_SERVICES_ENGINE") != "private":
+        parser.error("only a private engine may be killed: run it by `make chaos`, as root and without DOCKER_HOST")
     ordeal = Ordeal(**vars(parser.parse_args()))
     sys.stdout.write(f"seed {ordeal.seed}\n")
     ending = run(ordeal)

@@ -13,15 +13,6 @@ from worker.labels import Labels
 from worker.reference import ImageReference
 
 
-def pytest_collection_modifyitems(config, items):
-    """A second engine on a full disk takes root, and a private engine's program."""
-    if required("DW_SERVICES_ENGINE") == "private":
-        return
-    left_out = [item for item in items if item.get_closest_marker("needs_private_engine")]
-    items[:] = [item for item in items if item not in left_out]
-    config.hook.pytest_deselected(items=left_out)
-
-
 @pytest.fixture(scope="session")
 def raw():
     with contextlib.closing(docker.APIClient(required("DOCKER_HOST"), version="auto")) as api:

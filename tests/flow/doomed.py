@@ -20,6 +20,7 @@ import redis.lock
 import requests
 from celery.__main__ import main as celery_main
 
+from worker.broker import QoS
 from worker.store.deployments import Deployments
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -37,8 +38,8 @@ _FORKS.set_forkserver_preload(
 class Doom:
     """What kills a worker: the moment, `before` or `after`, of an effect's `time`-th occurrence once it is armed.
 
-    An effect is a pattern for one of: `accept`, `claim STEP`, `commit STEP`, `close`, `METHOD /path/at/the/engine`,
-    `send TASK`, `result STATE`, `lock NAME`. What comes to an effect of `held` waits there for its death.
+    An effect is a pattern for one of: `lease of message`, `accept`, `claim STEP`, `commit STEP`, `close`, `send TASK`,
+    `METHOD /path/at/the/engine`, `result STATE`, `lock NAME`. What comes to one of `held` waits there for its death.
     """
 
     moment: str
@@ -79,6 +80,7 @@ class Doom:
     def befall(self, app):
         """Wrap all effects of this process' product."""
         self._guard = threading.Lock()
+        self.watch(QoS, "append", lambda *_: "lease of message")
         self.watch(Deployments, "accept", lambda *_: "accept")
         self.watch(Deployments, "claim", lambda _, __, step: f"claim {step}")
         self.watch(Deployments, "advance", lambda _, claim, *__, **___: f"commit {claim.step}")

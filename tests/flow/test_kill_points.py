@@ -1,10 +1,11 @@
 """A worker that is killed between any two of its effects costs a lease, and nothing else.
 
 Each case deploys over a version that serves, kills the only worker at its point, and lets another one go on. The cases
-run side by side in installations of their own, all of them before the first test, which are the judges of what came.
+run side by side in installations of their own, and are judged when all have ended.
 """
 
 import contextlib
+import os
 import queue
 import sys
 import time
@@ -22,11 +23,11 @@ from tests.flow.conftest import Installation, Stage
 from tests.flow.doomed import Doom, start_worker
 from tests.services import remove_managed, required
 
-pytestmark = pytest.mark.xdist_group("kill_points")
-
 # Those that no test process uses for anything else.
 DATABASES = (5, 6, 7, 12, 13, 14, 15)
 ENDS_WITHIN = 30
+# As a server that fails, and unlike one that is told to stop.
+ENDS_WITH_3 = ["/bin/busybox", "sh", "-c", "trap 'exit 3' TERM; /bin/busybox sleep 600 & wait"]
 # What makes a case wait, shortened: a lease of 2 s, from the tests' own settings, is what a kill costs.
 SHORTENED = {"DW_STABLE_SECONDS": "0.3", "DW_STOP_TIMEOUT": "1"}
 
@@ -40,6 +41,8 @@ def after(effect, **more):
 
 
 REPLACEMENT = {
+    # Popped from its queue, it is nowhere but in the worker.
+    "message popped, not leased": before("lease of message"),
     "message taken, nothing recorded": before("accept"),
     # The sweep that gives out a dead worker's messages: its lock must not outlive a worker that dies at it.
     "message taken, sweep for lost ones begun": after(r"lock dw\.unacked_mutex", held="accept"),
@@ -113,7 +116,7 @@ STORIES = {
     "candidate ends": CANDIDATE_ENDS,
     "candidate killed": CANDIDATE_KILLED,
 }
-POINTS = [pytest.param(story, point, id=point) for story, points in STORIES.items() for point in points]
+CASES = [(story, point) for story, points in STORIES.items() for point in points]
 
 
 @dataclass
@@ -177,7 +180,7 @@ class Lane:
                 # Else its last effects would be taken for the next one's.
                 stage.until(lambda: stage.record(first.id).get("step") == "ended")
             doom.armed.set()
-            image = self.images["broken" if story == "broken image" else "new"]
+            image = self.images[{"broken image": "broken", "candidate ends": "ending"}.get(story, "new")]
             sent = stage.send("docker.deploy", **stage.deployment(image, **wants))
             if story == "followed by another":
                 stage.until(lambda: stage.record(sent.id))
@@ -250,22 +253,20 @@ def working(environment, log, doom=None):
         process.join()
 
 
-@pytest.fixture(scope="module")
-def outcomes(request, tmp_path_factory, images):
-    """All cases that are asked for, by their points."""
-    asked = [
-        (item.callspec.params["story"], item.callspec.params["point"])
-        for item in request.session.items
-        if item.path == request.path
-    ]
+@pytest.fixture
+def outcomes(tmp_path_factory, images):
+    """What became of each case, by story and point; POINT=text plays those alone whose points have it."""
+    asked = [case for case in CASES if os.environ.get("POINT", "") in case[1]]
     made = {
         "old": images("old", "latest", healthcheck=None),
         "new": images("new", "latest", healthcheck=None),
+        "ending": images("ending", "latest", healthcheck=None, command=ENDS_WITH_3),
         "broken": images("exits", "latest", healthcheck=None, command=["/bin/busybox", "sh", "-c", "exit 3"]),
     }
     lanes = queue.SimpleQueue()
 
-    def play(story, point):
+    def play(case):
+        story, point = case
         lane = lanes.get()
         try:
             return lane.play(story, Doom(**STORIES[story][point]))
@@ -277,14 +278,20 @@ def outcomes(request, tmp_path_factory, images):
         pool = stack.enter_context(ThreadPoolExecutor(len(numbers)))
         for number in numbers:
             lanes.put(Lane(number, stack, tmp_path_factory.mktemp(f"lane{number}"), made))
-        yield dict(zip([point for _, point in asked], pool.map(play, *zip(*asked, strict=True)), strict=True))
+        yield dict(zip(asked, pool.map(play, asked), strict=True))
 
 
-@pytest.mark.parametrize(("story", "point"), POINTS)
-def test_another_worker_ends_it(outcomes, story, point, record_property):
-    outcome = outcomes[point]
-    record_property("kill_point", [point, told(outcome), f"{outcome.seconds:.1f}"])
-    sys.stdout.write(outcome.logs)
+# One test of all: the cases share databases, which two test processes can't.
+def test_another_worker_ends_it(outcomes, subtests, record_property):
+    rows = [[point, told(each), f"{each.seconds:.1f}"] for (_, point), each in outcomes.items()]
+    record_property("kill_points", rows)
+    for (story, point), outcome in outcomes.items():
+        with subtests.test(point):
+            sys.stdout.write(outcome.logs)
+            check(story, outcome)
+
+
+def check(story, outcome):
     assert outcome.exit_status == -9, f"the point was never reached: {outcome.failure or outcome.result!r}"
     assert outcome.failure == ""
     assert outcome.remains == {}
@@ -292,7 +299,7 @@ def test_another_worker_ends_it(outcomes, story, point, record_property):
     (container,) = outcome.containers
     assert container["State"]["Status"] == "running"
     assert container["Name"] == outcome.wanted_name
-    assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert container["HostConfig"]["RestartPolicy"]["Name"] == "always"
     joined = container["NetworkSettings"]["Networks"]
     assert set(joined) == set(outcome.networks)
     assert all("web" in each["Aliases"] for each in joined.values())
