@@ -130,6 +130,8 @@ class Claim:
     """When the step began, as all times here in seconds since 1970 by Redis' clock."""
     now: float
     deadline: float
+    sure_until: float
+    """Until then, by this process' monotonic clock, nobody else can have the step."""
     broken_off: Break | None = None
     interrupt: Interrupt = field(default_factory=Interrupt, repr=False)
     """Ends what waits for the engine, once the step is broken off."""

@@ -346,6 +346,18 @@ def test_a_stage_whose_holder_has_no_record_does_not_keep_the_next_one_out(recor
     assert records.accept("b", spec()) == Due("b", Step.PULL, "local")
 
 
+def test_one_that_no_longer_waits_is_neither_superseded_nor_given_the_stage(records):
+    records.accept("a", spec())
+    records.accept("late", spec(timeout=0.1))
+    records.advance(claimed_later(records, "late", Step.EXPIRE), Step.REPORT, Found(), TROUBLE)
+    reporting = records.claim("late", Step.REPORT)
+    assert records.accept("b", spec()) is None
+    assert records.close(records.claim("a", Step.PULL)) == Due("b", Step.PULL, "local")
+    assert records.close(reporting) is None
+    assert records.standings(["late"])["late"].error.args == TROUBLE.args
+    assert records.claim("b", Step.PULL) is not None
+
+
 def test_what_has_lost_its_alarm_is_driven_again(records, connection, prefix):
     records.accept("a", spec())
     records.accept("b", spec())
