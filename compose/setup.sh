@@ -43,6 +43,7 @@ echo "setup     .venv with $("$python" --version)"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0
 rm -rf .venv
 "$python" -m venv .venv
-.venv/bin/python -m pip install -qq --require-hashes -r requirements-dev.txt
+# The lock is complete, so there is nothing to resolve: pip would ask for a `coverage[toml]` newer than the one locked.
+.venv/bin/python -m pip install -qq --no-deps --require-hashes -r requirements-dev.txt
 .venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e .
 touch .venv/ready
