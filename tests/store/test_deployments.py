@@ -1,4 +1,4 @@
-"""Records on a real Redis: who may do what, and when."""
+"""Records: who may do what, and when; on a real Redis, and on the one of the simulation, which must answer the same."""
 
 import json
 import uuid
@@ -6,6 +6,8 @@ import uuid
 import pytest
 import redis
 
+from tests.simulation.clock import Clock
+from tests.simulation.keyspace import Keyspace, SimulatedRedis
 from worker.errors import EngineUnavailable
 from worker.record import Found, Step
 from worker.settings import Settings
@@ -15,10 +17,14 @@ from worker.store import Deployments, Due
 LEASE = 0.3
 
 
-@pytest.fixture
-def connection(redis_url):
-    with redis.Redis.from_url(redis_url, decode_responses=True) as connection:
-        yield connection
+@pytest.fixture(params=["real", "simulated"])
+def connection(request):
+    if request.param == "simulated":
+        # Its time moves on a bit at each look, so that awaiting the end of a lease is the same on both.
+        yield SimulatedRedis(Keyspace(Clock(tick=0.002)))
+    else:
+        with redis.Redis.from_url(request.getfixturevalue("redis_url"), decode_responses=True) as connection:
+            yield connection
 
 
 @pytest.fixture
