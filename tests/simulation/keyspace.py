@@ -34,6 +34,10 @@ class Keyspace:
             return _lua.table(*(False if each is None else each for each in answer))
         return False if answer is None else answer
 
+    def peek(self, key):
+        """The value of a key, for who looks at it from outside."""
+        return self._find(key)
+
     def _find(self, key, default=None):
         expiry = self._expiries.get(key)
         if expiry is not None and expiry <= self._clock.now:
@@ -274,7 +278,7 @@ class SimulatedRedis(redis.Redis):
         name = next((path.stem for path in _SCRIPTS if script.endswith(path.read_text())), "script")
         return partial(self._run_script, name, _compiled(self._rewrite(name, script)))
 
-    def _run_script(self, name, function, keys=(), args=()):
+    def _run_script(self, name, function, keys=(), args=(), client=None):  # noqa: ARG002  # as in redis.commands
         texts = [*map(_text, args)]
         return self._gate(
             (name, *keys, *texts),
