@@ -207,9 +207,7 @@ class EngineApi:
                 "Ports": [],
             }
             for each in self._containers()
-            if (all or each.state == "running")
-            and name.search(f"/{each.name}")
-            and all_match(each.labels, wanted)
+            if (all or each.state == "running") and name.search(f"/{each.name}") and all_match(each.labels, wanted)
         ]
 
     @call
@@ -327,9 +325,7 @@ class EngineApi:
     def _refuse_taken(self, name):
         holder = next((each for each in self._containers() if each.name == name), None)
         if holder:
-            raise _refusal(
-                409, f'Conflict. The container name "/{name}" is already in use by container "{holder.id}".'
-            )
+            raise _refusal(409, f'Conflict. The container name "/{name}" is already in use by container "{holder.id}".')
 
     def _new_id(self, kind):
         self._made[kind] += 1

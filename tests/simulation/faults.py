@@ -36,10 +36,15 @@ _CHANCES = {
     Fate.SLOW: 0.02,
     Fate.CUT_OFF: 0.006,
 }
+_ERRORS = {Fate.REFUSED, Fate.LOST_REPLY, Fate.FAILED_INSIDE}
+_ROUGH = 6
+"""How much more frequent errors are in a few runs, so that steps fail for good."""
 _MESSAGE_CHANCE = 0.15
 MUCH = 5
 """What an outage counts for."""
 _ONLY_ENGINE = {Fate.FAILED_INSIDE}
+# A process that dies while it makes a network keeps others from that for a minute.
+_COST_MUCH = {Fate.CUT_OFF, Fate.KILLED_BEFORE, Fate.KILLED_AFTER}
 
 
 @dataclass
@@ -57,11 +62,13 @@ class Weather:
 
     @classmethod
     def drawn(cls, random):
+        rough = random.choice((1, 1, 1, _ROUGH))
+
         def chance(most):
             return random.uniform(0, most) if random.random() < _OCCURS_IN else 0.0
 
         return cls(
-            chances={fate: chance(most) for fate, most in _CHANCES.items()},
+            chances={fate: chance(most) * (rough if fate in _ERRORS else 1) for fate, most in _CHANCES.items()},
             lost=chance(_MESSAGE_CHANCE),
             doubled=chance(_MESSAGE_CHANCE),
             late=chance(_MESSAGE_CHANCE),
@@ -77,7 +84,7 @@ class Weather:
             if drawn < 0:
                 if fate in _ONLY_ENGINE and system != "engine":
                     return None
-                self.suffered += MUCH if fate is Fate.CUT_OFF else 1
+                self.suffered += MUCH if fate in _COST_MUCH else 1
                 return fate
         return None
 

@@ -22,6 +22,10 @@ def _is_late(state, result):
     return state in {"PROGRESS", "RETRY"} or (state == "FAILURE" and isinstance(result, redis.RedisError))
 
 
+def _container_of(record):
+    return json.loads(record["found"]).get("container_id")
+
+
 class Violation(AssertionError):
     """A promise is broken."""
 
@@ -52,6 +56,8 @@ class Invariants:
         record = self._record(deployment_id)
         if what[0] in _FENCED and record != before and what[what.index(deployment_id) + 1] != before["fence"]:
             self._fail(f"{what[0]} by an earlier holder changed {deployment_id}")
+        if what[0] == "claim" and "holder" in before and float(before["due"]) > self._world.clock.now and answer:
+            self._fail(f"{record['holder']} claimed {deployment_id}, which {before['holder']} holds")
         if record and not before:
             self.accepted.append(deployment_id)
         if record.get("step") == "retire" != before.get("step"):
@@ -62,7 +68,7 @@ class Invariants:
         asked = self._asked[deployment_id]
         if not asked.image.good:
             self._fail(f"{deployment_id} was promoted, and its image is no good")
-        self._promoted[json.loads(record["found"])["container_id"]] = asked.stage
+        self._promoted[_container_of(record)] = asked.stage
 
     def check(self):
         """Raise what is broken by now."""
@@ -107,9 +113,9 @@ class Invariants:
         error = DeploymentError.from_json(record["error"]) if record["error"] else None
         state, result = self._world.results.stored.get(asked.id, (None, None))
         if error is None:
-            consistent = state == "SUCCESS" and result["container_id"] == json.loads(record["found"])["container_id"]
+            consistent = state == "SUCCESS" and result["container_id"] == _container_of(record)
         else:
-            consistent = state == "FAILURE" and (type(result), str(result)) == (type(error), str(error))
+            consistent = state == "FAILURE" and type(result) is type(error)
         if not consistent and not (error and _is_late(state, result)):
             self._fail(f"{asked.id} ended with {error!r}, and its result is {state} {result!r}")
         if error is None and not asked.image.good:
@@ -122,8 +128,8 @@ class Invariants:
         if error == "DeploymentSuperseded":
             return any(each in self.accepted_of(asked.stage) for each in self._after(asked.id))
         if error == "DeadlineExceeded":
-            return float(record["ended"]) >= float(record["deadline"])
-        if error == "StartFailed":
+            return "timeout" in asked.arguments and float(record["ended"]) >= float(record["deadline"])
+        if error in {"StartFailed", "Unhealthy"}:
             return weather.engine_restarts > 0
         if error == "NameConflict":
             return self._may_clash(asked)
@@ -147,7 +153,7 @@ class Invariants:
             self._fail(f"{stage} is still held: {hash_}")
         succeeded = [each for each in self.accepted_of(stage) if not self._record(each)["error"]]
         found = [each for each in self._managed() if self._stage_of(each) == stage]
-        expected = [json.loads(self._record(succeeded[-1])["found"])["container_id"]] if succeeded else []
+        expected = [_container_of(self._record(succeeded[-1]))] if succeeded else []
         if [each.id for each in found] != expected:
             names = [f"{each.name} of {self._deployment_of(each)}" for each in found]
             self._fail(f"G1, G6: {stage} has {names}, and the newest that succeeded is {succeeded[-1:]}")

@@ -45,7 +45,7 @@ class Broker:
         self._ids = count(1)
         self.delivered = []
 
-    def send_task(self, name, args=None, kwargs=None, countdown=0, task_id=None, retries=0, **_):  # noqa: PLR0913, PLR0917  # as in Celery
+    def send_task(self, name, args=None, kwargs=None, countdown=0, task_id=None, retries=0, **_):  # as in Celery
         assert not args, "tasks take named arguments"
         message = Message(name, task_id or f"m{next(self._ids)}", kwargs or {}, retries)
         self._world.effect("broker", ("send", name, *message.arguments.values()), lambda: self.put(message, countdown))

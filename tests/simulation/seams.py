@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import docker
@@ -71,6 +72,9 @@ class Ground:
     def holder(self):
         return greenlet.getcurrent().process.name
 
+    def uuid1(self):
+        return SimpleNamespace(hex=f"token-{self.world.random.getrandbits(64)}")
+
     def _gate(self, what, action):
         return self.world.effect("redis", what, action)
 
@@ -120,6 +124,7 @@ def installed():
             patch.object(app.backend, "store_result", ground.store_result),
             patch.object(app.events, "default_dispatcher", dispatcher),
             patch.object(redis.lock, "mod_time", ground.time),
+            patch.object(redis.lock, "uuid", ground),
             *_everywhere(worker.driver.driver, ground.driver),
             *_everywhere(_holder, ground.holder),
             *_everywhere(time, ground.time),
@@ -127,7 +132,9 @@ def installed():
         ):
             stack.enter_context(each)
         stack.callback(structlog.configure, **configured)
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False)
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False
+        )
         yield ground
 
 

@@ -37,9 +37,7 @@ class World:
         self.clock = Clock()
         self.story = Story(self.clock)
         self.scheduler = Scheduler(self.clock)
-        self.time = SimpleNamespace(
-            monotonic=self.clock.monotonic, time=self.clock.time, sleep=self.scheduler.sleep
-        )
+        self.time = SimpleNamespace(monotonic=self.clock.monotonic, time=self.clock.time, sleep=self.scheduler.sleep)
         self.keyspace = Keyspace(self.clock)
         self.engine = EngineApi(self.clock, lambda what, action: self.effect("engine", what, action))
         self.engine_down = False
