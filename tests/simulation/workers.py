@@ -7,6 +7,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from tests.simulation.scheduler import Bell
+from tests.simulation.seams import LEASE
 from worker.celery import app
 from worker.driver import driver
 from worker.errors import DeploymentError
@@ -50,7 +51,8 @@ class Worker:
     def _may_sleep_on(self):
         """Whether a look by the driver would find nothing, as most do."""
         now = self._world.clock.now
-        if vars(self.driver)["_held"] or self._world.next_alarm() <= now or now - self._looked > _LONGEST_IDLE:
+        longest = LEASE / 3 if vars(self.driver)["_held"] else _LONGEST_IDLE
+        if self._world.next_alarm() <= now or now - self._looked >= longest:
             self._looked = now
             return False
         return True
