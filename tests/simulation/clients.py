@@ -31,13 +31,15 @@ class Asked:
 
 def draw(random):
     stages = random.choice(_STAGES)
+    # Few images, so that names clash.
+    good = random.sample(GOOD, random.randint(1, 2))
     within = random.choice((0.0, 1.0, _WITHIN))
-    return [_drawn(random, f"d{number}", stages, within) for number in range(1, random.randint(3, 8) + 1)]
+    return [_drawn(random, f"d{number}", stages, good, within) for number in range(1, random.randint(3, 8) + 1)]
 
 
-def _drawn(random, deployment_id, stages, within):
+def _drawn(random, deployment_id, stages, good, within):
     project, stage = random.choice(stages)
-    image = random.choice(BROKEN if random.random() < _SHARE_OF_BROKEN else GOOD[: random.randint(1, len(GOOD))])
+    image = random.choice(BROKEN if random.random() < _SHARE_OF_BROKEN else good)
     arguments = {"project": project, "stage": stage, "image": image.reference}
     if random.random() < 0.3:
         arguments["env"] = {"CHANGED": deployment_id}

@@ -50,6 +50,8 @@ class Container:
         life = self.image.life
         if not life.healthcheck:
             return None
+        if life.fades and now >= self.started + life.fades:
+            return "unhealthy"
         return life.into if now >= self.started + life.turns else "starting"
 
 

@@ -37,7 +37,7 @@ _CHANCES = {
     Fate.CUT_OFF: 0.006,
 }
 _ERRORS = {Fate.REFUSED, Fate.LOST_REPLY, Fate.FAILED_INSIDE}
-_ROUGH = 6
+_ROUGH = 12
 """How much more frequent errors are in a few runs, so that steps fail for good."""
 _MESSAGE_CHANCE = 0.15
 MUCH = 5

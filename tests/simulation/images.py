@@ -16,6 +16,9 @@ class Life:
     into: str = "healthy"
     """`healthy`, `unhealthy`, `starting` (for ever) or `exited`."""
 
+    fades: float = 0
+    """When it turns unhealthy after it was healthy, if it does."""
+
     @property
     def good(self):
         return self.into == "healthy"
@@ -50,6 +53,7 @@ GOOD = (
     Image("1", Life()),
     Image("2", Life(healthcheck=True, turns=0.7)),
     Image("3", Life(healthcheck=True, turns=2.5)),
+    Image("4", Life(healthcheck=True, turns=0.3, fades=0.8)),
 )
 BROKEN = (
     Image("exits", Life(turns=0.4, into="exited")),

@@ -62,7 +62,16 @@ class Invariants:
             self.accepted.append(deployment_id)
         if record.get("step") == "retire" != before.get("step"):
             self._note_promoted(deployment_id, record)
+        if record.get("step") == "ended" != before.get("step") and record["error"] and _container_of(record):
+            self._check_names(self._asked[deployment_id].stage)
         return answer
+
+    def _check_names(self, stage):
+        """A deployment that made a container and failed has given back the name that it took, if it took one."""
+        for each in self._managed():
+            asked = self._asked[self._deployment_of(each)]
+            if asked.stage == stage and each.name != self._name_of(asked) and not self._may_clash(asked):
+                self._fail(f"{each.name} was not given back the name {self._name_of(asked)}")
 
     def _note_promoted(self, deployment_id, record):
         asked = self._asked[deployment_id]
@@ -129,6 +138,8 @@ class Invariants:
             return any(each in self.accepted_of(asked.stage) for each in self._after(asked.id))
         if error == "DeadlineExceeded":
             return "timeout" in asked.arguments and float(record["ended"]) >= float(record["deadline"])
+        if error == "Unhealthy" and asked.image.life.fades:
+            return True
         if error in {"StartFailed", "Unhealthy"}:
             return weather.engine_restarts > 0
         if error == "NameConflict":
