@@ -39,6 +39,7 @@ class Invariants:
         self._asked = {each.id: each for each in world.asked}
         self._broken = None
         self._seen = -1
+        """How many changes of the engine were looked at; anything else has all be looked at again."""
         self.accepted = []
         """Ids of deployments in the order in which they were accepted."""
         self._promoted = {}
@@ -78,6 +79,7 @@ class Invariants:
         if not asked.image.good:
             self._fail(f"{deployment_id} was promoted, and its image is no good")
         self._promoted[_container_of(record)] = asked.stage
+        self._seen = -1
 
     def check(self):
         """Raise what is broken by now."""
