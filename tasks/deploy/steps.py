@@ -151,6 +151,8 @@ def promote(claim: Claim) -> Done:
     """Give the proven container what it lacked as a candidate, and say which older ones go."""
     spec, containers, wanted = claim.spec, engine().containers, _wanted_name(claim)
     older = _older_instances(claim)
+    # Before it is looked at: an engine that restarts brings it back from now on, and left it where it was until now.
+    containers.set_restart_policy(_container(claim), spec.restart)
     container = containers.inspect(_container(claim).id)
     if _is_forgiven(claim, container):
         return Done(_with(claim, started_again=True), to=Step.START)
@@ -163,7 +165,6 @@ def promote(claim: Claim) -> Done:
             if each.name == wanted:
                 containers.rename(each, plan.temporary_name(wanted, _deployment_of(each)))
         containers.rename(container, wanted)
-    containers.set_restart_policy(container, spec.restart)
     if claim.found.withheld_aliases:
         for network in (settings().network, spec.network):
             container = attach(network, container, spec.aliases) if network else container
