@@ -50,6 +50,10 @@ chaos: .venv/ready ## Deploy while workers, Redis and engine are killed; ARGS="-
 unit: .venv/ready ## The tests that need no service
 	@$(BIN)/pytest tests/unit
 
+.PHONY: simulate
+simulate: .venv/ready ## A minute of simulated deployments under faults, and what finds sabotage; A="--seed 7 --story" replays
+	@$(BIN)/python -m tests.simulation $(A)
+
 .PHONY: lint
 lint: .venv/ready ## Check style and format
 	@$(BIN)/ruff check $(CODE)

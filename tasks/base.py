@@ -15,11 +15,11 @@ worker would go on to kill the next for ever, so what was given out again is cou
 import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from pydantic import BaseModel, ConfigDict
 from redis.exceptions import RedisError
 
@@ -77,11 +77,20 @@ def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]]
             try:
                 return function(arguments).model_dump(mode="json")
             except Transient as error:
-                raise self.retry(exc=error, countdown=pause(self.request.retries + 1)) from error
+                try_later(self, error)
 
         return function
 
     return register
+
+
+def try_later(task: Operation, error: Exception) -> NoReturn:
+    """Have the task run again after a pause; raises its error once it has been tried often enough."""
+    try:
+        raise task.retry(exc=error, countdown=pause(task.request.retries + 1)) from error
+    except Reject:
+        # The broker can't be had. Celery would have the message dropped: it is to be given out again.
+        raise Reject(error, requeue=True) from error
 
 
 def check_redelivery(task: Operation) -> None:

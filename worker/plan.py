@@ -96,11 +96,12 @@ def verdict(container: Container, *, stable: float, running_for: float) -> str |
 
 
 def was_killed(container: Container) -> bool:
-    """Whether a container was ended from outside, as all are when the engine is killed or its host goes down.
+    """Whether a container may have been ended from outside, as an engine does with what it finds after its own death.
 
-    128 + SIGKILL or SIGTERM, or 255: what engines say of one that ended while they were away.
+    By SIGTERM, which servers answer with 0 or 128 + 15, or by SIGKILL, 128 + 9; 255 is what engines say of one that
+    ended while they were away.
     """
-    return container.state == "exited" and container.exit_code in {137, 143, 255} and not container.oom_killed
+    return container.state == "exited" and container.exit_code in {0, 137, 143, 255} and not container.oom_killed
 
 
 def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool) -> bool:

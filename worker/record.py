@@ -6,8 +6,9 @@
        ▼        └─────────┴─────────────────────────────────────────────────────────────────────┤
     expire (waits for the stage; superseded, or out of time) ────────────────────────────────────┘
 
-Beside these: `create` goes to `report` where the same runs already, and one that waits in `expire` to `pull` once
-its stage is free (`store/close.lua`).
+Beside these: `create` goes to `report` where the same runs already; `prove` and `promote` go to `start`, and `start`
+to `create`, once, where the engine may have died meanwhile; and one that waits in `expire` goes to `pull` once its
+stage is free (`store/close.lua`).
 
 A step is *due* at a time. A worker that claims it makes it due again at the end of a lease, and renews that
 while it works; so a dead worker's step is due by itself, and so is a pause before a retry or a health check that
@@ -95,6 +96,8 @@ class Found(BaseModel):
     """Older containers that were to go and could not be removed."""
     started_again: bool = False
     """It was killed from outside before it was proven, as by the engine's own end; that is forgiven once."""
+    made_again: bool = False
+    """The one before could not be started, as after an engine's death in the middle of that."""
     seconds: dict[str, float] = {}
 
 
@@ -127,6 +130,8 @@ class Claim:
     """When the step began, as all times here in seconds since 1970 by Redis' clock."""
     now: float
     deadline: float
+    sure_until: float
+    """Until then, by this process' monotonic clock, nobody else can have the step."""
     broken_off: Break | None = None
     interrupt: Interrupt = field(default_factory=Interrupt, repr=False)
     """Ends what waits for the engine, once the step is broken off."""

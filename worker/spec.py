@@ -104,7 +104,9 @@ class DeploymentSpec(Arguments):
     cpus: Annotated[float, Field(ge=0.01, le=4096)] | None = None
     pids: Annotated[int, Field(ge=1)] | None = None
     read_only: bool = False
-    restart: RestartPolicy = "unless-stopped"
+    restart: RestartPolicy = "always"
+    """Not `unless-stopped`: an engine that was killed (20.10, 26.1) takes such a one, once it is back, for stopped by
+    hand, and leaves it so."""
     instance_id: Name | None = None
     host: Name | None = None
     strategy: Literal["start-first"] = "start-first"

@@ -7,7 +7,7 @@ from celery.signals import task_received
 from celery.worker.request import Request
 from redis.exceptions import RedisError
 
-from tasks.base import Operation, check_redelivery, checked, pause
+from tasks.base import Operation, check_redelivery, checked, try_later
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
@@ -36,13 +36,16 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     check_policy(ImageReference.parse(spec.image))
     open_secrets(spec)
     try:
-        if not deployments().is_known(deployment_id):
-            check_redelivery(self)
-            outcome.progress(deployment_id, step="accept")
+        if deployments().is_known(deployment_id):
+            # The run before this one may have ended in a retry, whose state is stored when it has failed already.
+            outcome.store_failure_again(deployment_id)
+            raise Ignore
+        check_redelivery(self)
+        outcome.progress(deployment_id, step="accept")
         admit(deployment_id, spec)
     except RedisError as error:
         # It may have been recorded: a second run finds that out.
-        raise self.retry(exc=error, countdown=pause(self.request.retries + 1)) from error
+        try_later(self, error)
     raise Ignore
 
 

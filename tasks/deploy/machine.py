@@ -101,7 +101,7 @@ def perform(function: StepFunction, name: Step, deployment_id: str) -> dict[str,
 def _done(claim: Claim, function: StepFunction) -> dict[str, Any]:
     check_bounds(claim)
     if not _may_have_result(claim):
-        outcome.progress(claim.id, step=claim.step)
+        outcome.step_progress(claim)
     try:
         answer = function(claim)
     except Interrupted:

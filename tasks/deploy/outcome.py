@@ -11,9 +11,10 @@ from redis.exceptions import RedisError
 from worker.celery import app
 from worker.engine import PullProgress
 from worker.errors import DeploymentError
-from worker.record import Claim
+from worker.record import Claim, Step
 from worker.reference import ImageReference
 from worker.settings import settings
+from worker.store import deployments
 
 log = structlog.get_logger()
 
@@ -28,6 +29,24 @@ def progress(deployment_id: str, **meta: object) -> None:
         log.warning("progress_not_stored", deployment=deployment_id, error=str(error))
 
 
+def step_progress(claim: Claim, **meta: object) -> None:
+    """As `progress`, of a claim's step.
+
+    Celery lets nothing be stored over a success, but over a failure; and who has stood still for so long that its
+    lease is over may have stored this over the end of the deployment.
+    """
+    progress(claim.id, step=claim.step, **meta)
+    if time.monotonic() > claim.sure_until:
+        store_failure_again(claim.id)
+
+
+def store_failure_again(deployment_id: str) -> None:
+    """Store the result of a deployment that has failed once more, in case something late was stored over it."""
+    standing = deployments().standings([deployment_id]).get(deployment_id)
+    if standing and standing.error and standing.step in {Step.REPORT, Step.ENDED}:
+        app.backend.store_result(deployment_id, standing.error, states.FAILURE)
+
+
 def pull_progress(claim: Claim) -> Callable[[PullProgress], None]:
     """A listener to a pull that says at most four times a second how far it is."""
     said_at = 0.0
@@ -36,7 +55,7 @@ def pull_progress(claim: Claim) -> Callable[[PullProgress], None]:
         nonlocal said_at
         if time.monotonic() - said_at >= _PROGRESS_EVERY:
             said_at = time.monotonic()
-            progress(claim.id, step=claim.step, current=pulled.current, total=pulled.total)
+            step_progress(claim, current=pulled.current, total=pulled.total)
 
     return listen
 

@@ -16,7 +16,7 @@ from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
 from worker.engine import Container, ContainerRef, Listed, PullProgress, engine
-from worker.errors import DeploymentError
+from worker.errors import DeploymentError, EngineUnavailable
 from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
@@ -24,6 +24,8 @@ from worker.settings import settings
 from worker.store import deployments
 
 log = structlog.get_logger()
+
+_STARTS_BEFORE_MADE_AGAIN = 3
 
 
 @step(Step.EXPIRE)
@@ -111,10 +113,17 @@ def connect(claim: Claim) -> Done:
 
 @step(Step.START)
 def start(claim: Claim) -> Done:
-    """Start the container."""
+    """Start the container; one that the engine can't start, try as it may, is made again, once."""
     containers = engine().containers
-    with with_evidence(containers, _container(claim)):
-        started = containers.start(_container(claim))
+    try:
+        with with_evidence(containers, _container(claim)):
+            started = containers.start(_container(claim))
+    except EngineUnavailable:
+        # An engine that died while it started a container can have half of it left (`task …: already exists`).
+        if claim.attempt < _STARTS_BEFORE_MADE_AGAIN or claim.found.made_again:
+            raise
+        containers.remove(_container(claim), force=True)
+        return Done(_with(claim, made_again=True, container_id=None, container_name=None), to=Step.CREATE)
     return Done(_with(claim, ports=dict(started.ports)))
 
 
@@ -142,6 +151,8 @@ def promote(claim: Claim) -> Done:
     """Give the proven container what it lacked as a candidate, and say which older ones go."""
     spec, containers, wanted = claim.spec, engine().containers, _wanted_name(claim)
     older = _older_instances(claim)
+    # Before it is looked at: an engine that restarts brings it back from now on, and left it where it was until now.
+    containers.set_restart_policy(_container(claim), spec.restart)
     container = containers.inspect(_container(claim).id)
     if _is_forgiven(claim, container):
         return Done(_with(claim, started_again=True), to=Step.START)
@@ -154,7 +165,6 @@ def promote(claim: Claim) -> Done:
             if each.name == wanted:
                 containers.rename(each, plan.temporary_name(wanted, _deployment_of(each)))
         containers.rename(container, wanted)
-    containers.set_restart_policy(container, spec.restart)
     if claim.found.withheld_aliases:
         for network in (settings().network, spec.network):
             container = attach(network, container, spec.aliases) if network else container

@@ -41,7 +41,7 @@ class Ordeal:
     worker_kills: int = 20
     redis_kills: int = 3
     engine_kills: int = 3
-    pace: float = 0.4
+    pace: float = 0.6
     """Seconds between two orders on average, over all producers."""
     patience: float = 180
     """Seconds until all must be quiet after the last order."""
@@ -111,8 +111,6 @@ class _Run:
             "image": self.installation.image(*order.image.split(":")),
             "aliases": [order.stage],
             "network": self._further,
-            # An engine that was killed takes `unless-stopped`, when it is back, for stopped by hand (20.10, 26.1).
-            "restart": "always",
             **order.more,
         }
 
@@ -171,8 +169,8 @@ class _Run:
         return (
             f"{ordeal.deployments} deployments to {ordeal.stages} stages: {endings}; "
             f"kill -9: {ordeal.worker_kills} workers, {ordeal.redis_kills} Redis, {ordeal.engine_kills} engine; "
-            f"{workers.ended_by_themselves} workers ended by themselves; "
-            f"{befallen} deployments failed with the engine; {seconds:.0f} s; {counts}; seed {ordeal.seed}"
+            f"{workers.ended_by_themselves} workers ended by themselves, {befallen} failed with the engine; "
+            f"{seconds:.0f} s; {counts}; seed {ordeal.seed}"
         )
 
     def _remove_containers(self):

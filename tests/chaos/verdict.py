@@ -8,7 +8,7 @@ from tests.chaos.orders import BROKEN
 from tests.chaos.scene import LABEL
 
 KINDS = ("lost", "orphans", "stuck", "duplicates", "wrong")
-# What a deployment may end as that an engine's death befell: its container died, or no call came through.
+# What a deployment may end as that an engine's death befell: its container died twice, or no call came through.
 OF_AN_OUTAGE = {"StartFailed", "Unhealthy", "EngineUnavailable"}
 
 

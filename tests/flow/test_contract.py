@@ -103,7 +103,7 @@ def test_every_exposed_port_is_published_and_every_label_set(stage, installation
     assert labels["docker-watcher.deployment-id"] == result["deployment_id"]
     assert "COLOUR=blue" in container["Config"]["Env"]
     assert list(container["NetworkSettings"]["Networks"]) == [installation.network]
-    assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert container["HostConfig"]["RestartPolicy"]["Name"] == "always"
 
 
 def test_racing_deployments_make_the_shared_network_once(installation, client, engine, worker, images):

@@ -109,7 +109,7 @@ def test_a_deployment_gets_over_one_fault(served, proxy, call, fault):
     seen = served.engine.inspect_container(left["Id"])
     networks = seen["NetworkSettings"]["Networks"]
     assert "web" in networks[served.installation.network]["Aliases"]
-    assert seen["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert seen["HostConfig"]["RestartPolicy"]["Name"] == "always"
     assert result["ports"] == {
         "8080/tcp": int(seen["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]),
     }
@@ -192,4 +192,4 @@ def check_newest(stage):
     assert seen["Name"] == f"/{stage.installation.namespace}-{stage.project}-{stage.name}-{tag}"
     assert seen["State"]["Running"]
     assert "web" in seen["NetworkSettings"]["Networks"][stage.installation.network]["Aliases"]
-    assert seen["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert seen["HostConfig"]["RestartPolicy"]["Name"] == "always"

@@ -9,12 +9,14 @@ from celery import Celery
 
 from tests.flow.conftest import Installation, Stage
 
+GRACE = 3
+
 
 @pytest.fixture(scope="module")
 def another(second_redis_url, tmp_path_factory, images):
-    """An installation of its own, as reconciling sees to a whole namespace: at once, and what is a second old."""
+    """An installation of its own, as reconciling sees to a whole namespace; it reconciles when it is asked to."""
     another = Installation(second_redis_url, tmp_path_factory.mktemp("logs"))
-    another.environment |= {"DW_RECONCILE_SECONDS": "3600", "DW_RECONCILE_GRACE": "1"}
+    another.environment |= {"DW_RECONCILE_SECONDS": "3600", "DW_RECONCILE_GRACE": str(GRACE)}
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
     with another.worker(client):
         yield another, client
@@ -80,7 +82,7 @@ def lose_all(store):
 
 
 def grow_older():
-    time.sleep(2)  # the grace time is one second, and engines count whole ones
+    time.sleep(GRACE + 1)  # engines count whole seconds
 
 
 def test_nothing_is_found_where_all_fits(stage):

@@ -1,4 +1,4 @@
-"""Records on a real Redis: who may do what, and when."""
+"""Records: who may do what, and when; on a real Redis, and on the one of the simulation, which must answer the same."""
 
 import json
 import uuid
@@ -6,6 +6,8 @@ import uuid
 import pytest
 import redis
 
+from tests.simulation.clock import Clock
+from tests.simulation.keyspace import Keyspace, SimulatedRedis
 from worker.errors import DeploymentCancelled, EngineUnavailable
 from worker.record import Break, Found, Step
 from worker.settings import Settings
@@ -17,10 +19,14 @@ LEASE = 0.3
 TROUBLE = EngineUnavailable("The engine is away.", {"step": "pull"})
 
 
-@pytest.fixture
-def connection(redis_url):
-    with redis.Redis.from_url(redis_url, decode_responses=True) as connection:
-        yield connection
+@pytest.fixture(params=["real", "simulated"])
+def connection(request):
+    if request.param == "simulated":
+        # Its time moves on a bit at each look, so that awaiting the end of a lease is the same on both.
+        yield SimulatedRedis(Keyspace(Clock(tick=0.002)))
+    else:
+        with redis.Redis.from_url(request.getfixturevalue("redis_url"), decode_responses=True) as connection:
+            yield connection
 
 
 @pytest.fixture
@@ -344,6 +350,18 @@ def test_a_stage_whose_holder_has_no_record_does_not_keep_the_next_one_out(recor
     records.accept("a", spec())
     connection.delete(f"{prefix}deployment:a")
     assert records.accept("b", spec()) == Due("b", Step.PULL, "local")
+
+
+def test_one_that_no_longer_waits_is_neither_superseded_nor_given_the_stage(records):
+    records.accept("a", spec())
+    records.accept("late", spec(timeout=0.1))
+    records.advance(claimed_later(records, "late", Step.EXPIRE), Step.REPORT, Found(), TROUBLE)
+    reporting = records.claim("late", Step.REPORT)
+    assert records.accept("b", spec()) is None
+    assert records.close(records.claim("a", Step.PULL)) == Due("b", Step.PULL, "local")
+    assert records.close(reporting) is None
+    assert records.standings(["late"])["late"].error.args == TROUBLE.args
+    assert records.claim("b", Step.PULL) is not None
 
 
 def test_what_has_lost_its_alarm_is_driven_again(records, connection, prefix):

@@ -98,7 +98,7 @@ def test_a_candidate_is_not_restarted_and_lacks_aliases_that_an_older_instance_m
     assert first.labels["docker-watcher.fingerprint"] == "f1"
     later = plan.candidate(asked, name="x", labels=OURS, asked_for="{}", mark="f1", withhold_aliases=True)
     assert later.aliases == ()
-    assert asked.restart == "unless-stopped"
+    assert asked.restart == "always"
 
 
 def test_every_exposed_port_is_random_unless_it_is_asked_for():

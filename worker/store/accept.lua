@@ -1,11 +1,11 @@
 -- Records a deployment and takes the stage for it, or queues it there in place of an older one that waits.
 -- KEYS: the record, the stage, the host's alarms, the deployment's order, the orders' counter,
 --       the mark of a deployment that was cancelled before it came, the set of all stages.
--- ARGV: key prefix, id, host, stage, spec, seconds to the deadline, first step, waiting step, report step,
+-- ARGV: key prefix, id, host, stage, spec, seconds to the deadline, first step, report step,
 --       seconds until a sent step counts as lost.
 -- Returns {what became of it: known, running, waiting or superseded; the id whose step is due, the step, its host}.
 local prefix, id, host, stage = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local first, waits, report, patience = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local first, report, patience = ARGV[7], ARGV[8], ARGV[9]
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return {'known', '', '', ''}
 end
@@ -26,6 +26,9 @@ if running and not is_under_way(prefix, running) then
   running = hand_over(prefix, KEYS[2], first, patience)
 end
 local waiting = redis.call('HGET', KEYS[2], 'waiting')
+if waiting and not is_waiting(prefix, waiting) then
+  waiting = false
+end
 
 -- One that was asked for later may have come first.
 local function is_newer(other)
@@ -50,7 +53,7 @@ end
 redis.call('HSET', KEYS[2], 'waiting', id)
 -- One that was cancelled before it came has nothing to wait for.
 local due = redis.call('HEXISTS', KEYS[1], 'cancel') == 1 and time or time + ARGV[6]
-redis.call('HSET', KEYS[1], 'step', waits, 'due', due)
+redis.call('HSET', KEYS[1], 'step', 'expire', 'due', due)
 redis.call('ZADD', KEYS[3], due, id)
 if not waiting then
   return {'waiting', '', '', ''}

@@ -13,6 +13,11 @@ local function is_under_way(prefix, id)
   return step and step ~= 'ended'
 end
 
+-- One whose wait is over, for whatever reason, is on its way to its report, and still at its place until it is there.
+local function is_waiting(prefix, id)
+  return redis.call('HGET', record_of(prefix, id), 'step') == 'expire'
+end
+
 -- Makes a deployment's step due at once, and sets the alarm for the case that it isn't sent or is lost.
 -- Returns the deployment's host.
 local function make_due(prefix, id, step, patience)
@@ -30,7 +35,7 @@ end
 local function hand_over(prefix, stage, step, patience)
   local waiting = redis.call('HGET', stage, 'waiting')
   redis.call('HDEL', stage, 'running', 'waiting')
-  if not waiting or not is_under_way(prefix, waiting) then
+  if not waiting or not is_waiting(prefix, waiting) then
     return '', ''
   end
   redis.call('HSET', stage, 'running', waiting)

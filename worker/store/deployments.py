@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -142,7 +143,6 @@ class Deployments:
                 spec.model_dump_json(exclude_defaults=True),
                 spec.timeout or self._settings.deploy_timeout,
                 FIRST,
-                Step.EXPIRE,
                 Step.REPORT,
                 self._settings.lease_seconds,
             ],
@@ -175,6 +175,7 @@ class Deployments:
 
     def claim(self, deployment_id: str, step: Step) -> Claim | None:
         """Take a step if it is due and nobody has it."""
+        sure_until = time.monotonic() + self._settings.lease_seconds
         claimed = self._run(
             "claim",
             keys=[self._record(deployment_id), self._alarms()],
@@ -183,17 +184,19 @@ class Deployments:
         if not claimed:
             return None
         now, *fields = claimed
-        return _claim(deployment_id, float(now), dict(zip(fields[::2], fields[1::2], strict=True)))
+        return _claim(deployment_id, float(now), sure_until, dict(zip(fields[::2], fields[1::2], strict=True)))
 
     def renew(self, claim: Claim) -> bool:
         """Lengthen a lease; False if it is lost."""
-        return bool(
-            self._run(
-                "renew",
-                keys=[self._record(claim.id), self._alarms()],
-                args=[claim.id, claim.fence, self._settings.lease_seconds],
-            )
+        sure_until = time.monotonic() + self._settings.lease_seconds
+        renewed = self._run(
+            "renew",
+            keys=[self._record(claim.id), self._alarms()],
+            args=[claim.id, claim.fence, self._settings.lease_seconds],
         )
+        if renewed:
+            claim.sure_until = sure_until
+        return bool(renewed)
 
     def advance(self, claim: Claim, to: Step, found: Found, error: DeploymentError | None = None) -> Committed:
         """End a claim with the next step due at once, to be sent by the caller."""
@@ -355,7 +358,7 @@ def _holder() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}"
 
 
-def _claim(deployment_id: str, now: float, record: dict[str, str]) -> Claim:
+def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, str]) -> Claim:
     step = Step(record["step"])
     # What was accepted once, by another version of this code or under other settings, is not judged anew.
     spec = DeploymentSpec.model_validate_json(record["spec"], extra="ignore", context=ACCEPTED)
@@ -378,6 +381,7 @@ def _claim(deployment_id: str, now: float, record: dict[str, str]) -> Claim:
         since=float(record["since"]),
         now=now,
         deadline=float(record["deadline"]),
+        sure_until=sure_until,
         broken_off=Break.CANCELLED if "cancel" in record and step in ON_FAILURE else None,
     )
 

@@ -1,0 +1,54 @@
+"""What is asked for: deployments of a few stages, good and broken, scattered or all at once."""
+
+from dataclasses import dataclass
+
+from tests.simulation.images import BROKEN, GOOD, Image
+
+_STAGES = (
+    (("shop", "live"),),
+    (("shop", "live"), ("shop", "test")),
+    (("shop", "live"), ("shop", "test"), ("blog", "live")),
+    # Their containers' names are the same.
+    (("a-b", "c"), ("a", "b-c")),
+)
+_WITHIN = 15.0
+_SHARE_OF_BROKEN = 0.25
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A deployment that somebody asks for."""
+
+    id: str
+    after: float
+    image: Image
+    arguments: dict
+
+    @property
+    def stage(self):
+        return self.arguments["project"], self.arguments["stage"]
+
+
+def draw(random):
+    stages = random.choice(_STAGES)
+    # Few images, so that names clash.
+    good = random.sample(GOOD, random.randint(1, 2))
+    within = random.choice((0.0, 1.0, _WITHIN))
+    return [_drawn(random, f"d{number}", stages, good, within) for number in range(1, random.randint(3, 8) + 1)]
+
+
+def _drawn(random, deployment_id, stages, good, within):
+    project, stage = random.choice(stages)
+    image = random.choice(BROKEN if random.random() < _SHARE_OF_BROKEN else good)
+    arguments = {"project": project, "stage": stage, "image": image.reference}
+    if random.random() < 0.3:
+        arguments["env"] = {"CHANGED": deployment_id}
+    if random.random() < 0.4:
+        arguments["aliases"] = ["web"]
+    if random.random() < 0.2:
+        arguments["network"] = "further"
+    if random.random() < 0.2:
+        arguments["force"] = True
+    if random.random() < 0.1:
+        arguments["timeout"] = random.uniform(2, 20)
+    return Asked(deployment_id, random.uniform(0, within), image, arguments)

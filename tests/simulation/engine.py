@@ -1,0 +1,381 @@
+"""A Docker Engine in memory, behind the methods of the SDK's low-level client that the adapter calls.
+
+It answers as the engines do that the tests of `worker.engine` run on: statuses and texts are theirs.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import wraps
+from types import SimpleNamespace
+
+import docker
+import requests
+
+from tests.simulation.images import BY_NAME, BY_TAG, Image
+
+_KILLED = 137
+_RESTARTED = {"always", "unless-stopped"}
+
+
+@dataclass
+class Container:
+    """A container of the engine; what it is at a time follows from its image's life."""
+
+    id: str
+    name: str
+    image: Image
+    labels: dict
+    created: float
+    policy: str = "no"
+    aliases: dict = field(default_factory=dict)
+    """Network to aliases."""
+    state: str = "created"
+    exit_code: int = 0
+    started: float = 0.0
+    port: int = 0
+    foreign: bool = False
+    """Not this installation's: nothing may touch it."""
+    stopped_by_user: bool = False
+
+    def live_until(self, now):
+        life = self.image.life
+        if self.state == "running" and life.into == "exited" and now >= self.started + life.turns:
+            self.state, self.exit_code = "exited", 3
+
+    def health(self, now):
+        life = self.image.life
+        if not life.healthcheck:
+            return None
+        if life.fades and now >= self.started + life.fades:
+            return "unhealthy"
+        return life.into if now >= self.started + life.turns else "starting"
+
+
+def call(method):
+    """Have a method of the client go through the gate, and find the engine down where it is."""
+
+    @wraps(method)
+    def through(self, *arguments, **named):
+        about = [*map(self._called, arguments), *(named[each] for each in ("name",) if each in named)]
+        return self.gate((method.__name__, *about), lambda: method(self, *arguments, **named))
+
+    return through
+
+
+class EngineApi:
+    """The engine, and the client of it. `gate` stands between the two, and decides what befalls a call."""
+
+    base_url = "http+docker://simulated"
+    api_version = "1.41"
+
+    def __init__(self, clock, gate):
+        self._clock = clock
+        self.gate = gate
+        self.containers_by_id = {}
+        self.networks_by_name = {}
+        self.pulled = set()
+        self.touched = []
+        """The names of foreign containers that somebody changed."""
+        self.changes = 0
+        self._made = Counter()
+
+    # What befalls the engine itself
+
+    def stop_all(self):
+        """End like a daemon that is killed: so do its containers."""
+        for container in self._containers():
+            if container.state == "running":
+                container.state, container.exit_code = "exited", _KILLED
+
+    def start_again(self):
+        """Start like a daemon: with the containers that are to run whenever it does."""
+        for container in self._containers():
+            if container.policy in _RESTARTED and not container.stopped_by_user and container.state == "exited":
+                self._run(container)
+        self.changes += 1
+
+    def add_foreign(self, name, labels, image):
+        container = Container(self._new_id("container"), name, image, labels, self._clock.now, foreign=True)
+        self.containers_by_id[container.id] = container
+        self._run(container)
+
+    # Images
+
+    @call
+    def post(self, _url, *, params, **_):
+        image = BY_NAME.get(f"{params['fromImage']}:{params['tag']}")
+        if image is None:
+            return _Pull(404, iter(()), "manifest unknown")
+        return _Pull(200, self._pull(image))
+
+    def _pull(self, image):
+        yield {"status": f"Pulling from {image.reference}", "id": image.tag}
+        yield {"status": "Downloading", "id": "layer", "progressDetail": {"current": 1, "total": 2}}
+        self.gate(("pull", image.tag), lambda: None)
+        if image.pull_error:
+            yield {"error": image.pull_error}
+            return
+        new = image.tag not in self.pulled
+        self.pulled.add(image.tag)
+        yield {"status": f"Digest: {image.digest}"}
+        yield {"status": f"Status: {'Downloaded newer image' if new else 'Image is up to date'}"}
+
+    @call
+    def inspect_image(self, image):
+        found = BY_NAME.get(image)
+        if found is None or found.tag not in self.pulled:
+            raise _refusal(404, f"No such image: {image}")
+        repository = found.reference.rpartition(":")[0]
+        return {
+            "Id": found.id,
+            "RepoDigests": [f"{repository}@{found.digest}"],
+            "Size": 2_000_000,
+            "Config": {"ExposedPorts": {"8080/tcp": {}}, "Labels": {}},
+        }
+
+    # Containers
+
+    @staticmethod
+    def create_host_config(**asked):
+        return asked
+
+    @staticmethod
+    def create_endpoint_config(aliases):
+        return {"Aliases": aliases or []}
+
+    @call
+    def create_container(self, *, image, name, labels, host_config, networking_config, **_):
+        self._refuse_taken(name)
+        container = Container(
+            id=self._new_id("container"),
+            name=name,
+            image=BY_NAME[image],
+            labels=labels,
+            created=self._clock.now,
+            policy=host_config["restart_policy"]["Name"],
+            aliases={net: list(end["Aliases"]) for net, end in networking_config["EndpointsConfig"].items()},
+        )
+        self.containers_by_id[container.id] = container
+        self.changes += 1
+        return {"Id": container.id}
+
+    @call
+    def inspect_container(self, container):
+        found, now = self._get(container), self._clock.now
+        health = found.health(now) if found.state == "running" else None
+        started = datetime.fromtimestamp(found.started, UTC).isoformat()
+        ports = {"8080/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(found.port)}]} if found.state == "running" else {}
+        return {
+            "Id": found.id,
+            "Name": f"/{found.name}",
+            "Image": found.image.id,
+            "Created": datetime.fromtimestamp(found.created, UTC).isoformat(),
+            "RestartCount": 0,
+            "Config": {"Image": found.image.id, "Labels": found.labels, "Env": []},
+            "State": {
+                "Status": found.state,
+                "ExitCode": found.exit_code,
+                "OOMKilled": False,
+                "StartedAt": started,
+                **({"Health": {"Status": health, "Log": []}} if health else {}),
+            },
+            "NetworkSettings": {
+                "Ports": ports,
+                "Networks": {
+                    name: {"IPAddress": "10.0.0.2" if ports else "", "Aliases": [*aliases, found.id[:12]]}
+                    for name, aliases in found.aliases.items()
+                },
+            },
+        }
+
+    @call
+    def containers(self, *, all, filters):  # noqa: A002  # as in the SDK
+        wanted = [label.partition("=") for label in filters.get("label", ())]
+        name = re.compile(filters.get("name", ""))
+        return [
+            {
+                "Id": each.id,
+                "Names": [f"/{each.name}"],
+                "Image": each.image.id,
+                "ImageID": each.image.id,
+                "Labels": each.labels,
+                "State": each.state,
+                "Status": each.state,
+                "Created": int(each.created),
+                "Ports": [],
+            }
+            for each in self._containers()
+            if (all or each.state == "running") and name.search(f"/{each.name}") and all_match(each.labels, wanted)
+        ]
+
+    @call
+    def start(self, container):
+        found = self._touch(container)
+        if found.state != "running":
+            missing = [name for name in found.aliases if name not in self.networks_by_name]
+            if missing:
+                raise _refusal(404, f"network {missing[0]} not found")
+            self._run(found)
+
+    @call
+    def stop(self, container, timeout):  # noqa: ARG002  # as in the SDK
+        found = self._touch(container)
+        if found.state == "running":
+            found.state, found.exit_code = "exited", 0
+        found.stopped_by_user = True
+
+    @call
+    def restart(self, container, timeout):  # noqa: ARG002  # as in the SDK
+        self._run(self._touch(container))
+
+    @call
+    def remove_container(self, container, *, v, force):  # noqa: ARG002  # as in the SDK
+        found = self._touch(container)
+        if found.state == "running" and not force:
+            raise _refusal(409, f"You cannot remove a running container {found.id}. Stop the container first")
+        del self.containers_by_id[found.id]
+
+    @call
+    def update_container(self, container, *, restart_policy):
+        self._touch(container).policy = restart_policy["Name"]
+
+    @call
+    def rename(self, container, name):
+        found = self._touch(container)
+        self._refuse_taken(name)
+        found.name = name
+
+    @call
+    def logs(self, container, **_):
+        self._get(container)
+        return b"said something\n"
+
+    # Networks
+
+    @call
+    def networks(self, *, names=None, filters=None):  # noqa: ARG002  # as in the SDK
+        return [
+            {"Id": made["Id"], "Name": name, "Created": made["Created"], "Labels": {}}
+            for name, made in self.networks_by_name.items()
+            if names is None or any(each in name for each in names)
+        ]
+
+    @call
+    def create_network(self, name, **_):
+        if name in self.networks_by_name:
+            raise _refusal(409, f"network with name {name} already exists")
+        self.networks_by_name[name] = {"Id": self._new_id("network"), "Created": str(self._clock.now)}
+        return self.networks_by_name[name]
+
+    @call
+    def connect_container_to_network(self, container, network, aliases=None):
+        found = self._touch(container)
+        if network not in self.networks_by_name:
+            raise _refusal(404, f"network {network} not found")
+        if network in found.aliases and found.state == "running":
+            raise _refusal(403, f"endpoint with name {found.name} already exists in network {network}")
+        found.aliases.setdefault(network, list(aliases or ()))
+        self._pick_port(found)
+
+    @call
+    def disconnect_container_from_network(self, container, network):
+        found = self._touch(container)
+        if network not in found.aliases:
+            raise _refusal(500, f"container {found.id} is not connected to network {network}")
+        del found.aliases[network]
+
+    @call
+    def version(self):
+        return {"Version": "20.10.24"}
+
+    def close(self):
+        pass
+
+    # What these share
+
+    def _containers(self):
+        for container in self.containers_by_id.values():
+            container.live_until(self._clock.now)
+        return list(self.containers_by_id.values())
+
+    def _get(self, key):
+        found = next((each for each in self._containers() if key in {each.id, each.id[:12], each.name}), None)
+        if found is None:
+            raise _refusal(404, f"No such container: {key}")
+        return found
+
+    def _touch(self, key):
+        found = self._get(key)
+        if found.foreign:
+            self.touched.append(found.name)
+        self.changes += 1
+        return found
+
+    def _run(self, container):
+        container.state, container.started = "running", self._clock.now
+        container.stopped_by_user = False
+        self._pick_port(container)
+
+    def _pick_port(self, container):
+        self._made["port"] += 1
+        container.port = 32768 + self._made["port"]
+
+    def _refuse_taken(self, name):
+        holder = next((each for each in self._containers() if each.name == name), None)
+        if holder:
+            raise _refusal(409, f'Conflict. The container name "/{name}" is already in use by container "{holder.id}".')
+
+    def _new_id(self, kind):
+        self._made[kind] += 1
+        return hashlib.sha256(f"{kind} {self._made[kind]}".encode()).hexdigest()
+
+    def _called(self, argument):
+        """How the story calls what a call is about."""
+        found = self.containers_by_id.get(argument)
+        return found.name if found else argument
+
+
+def all_match(labels, wanted):
+    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
+
+
+class _Pull:
+    """The response to a pull: a stream of lines."""
+
+    def __init__(self, status, lines, message=""):
+        self.status_code, self.ok, self.text = status, status == requests.codes.ok, message
+        self.reason = message
+        self._lines = lines
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._lines = iter(())
+
+    def __str__(self):
+        return f"a stream of status {self.status_code}"
+
+    def json(self):
+        return {"message": self.text}
+
+    def iter_lines(self):
+        return (json.dumps(line).encode() for line in self._lines)
+
+
+def _refusal(status, text):
+    response = SimpleNamespace(status_code=status, reason=text, url="")
+    return docker.errors.APIError(text, response=response, explanation=text)
+
+
+def failure_inside():
+    """What an engine answers that fails inside itself."""
+    return _refusal(500, "context deadline exceeded")
+
+
+def image_of(tag):
+    return BY_TAG[tag]

@@ -1,0 +1,207 @@
+"""The promises, looked at after each effect and once all is quiet."""
+
+import json
+from collections import Counter
+
+import redis
+
+from worker.errors import DeploymentError
+from worker.labels import Label, Labels, container_name
+from worker.reference import ImageReference
+
+_PREFIX = "dw:simulated:"
+_FENCED = {"commit", "renew", "close"}
+_MOST_ATTEMPTS = 5
+
+
+def _is_late(state, result):
+    """Whether a copy of a message, or a worker that lost its lease, wrote over the failure that was the result.
+
+    Celery's backends keep a success from that, and no failure. It is known, and no promise is to hang on it.
+    """
+    return state in {"PROGRESS", "RETRY"} or (state == "FAILURE" and isinstance(result, redis.RedisError))
+
+
+def _container_of(record):
+    return json.loads(record["found"]).get("container_id")
+
+
+class Violation(AssertionError):
+    """A promise is broken."""
+
+
+class Invariants:
+    """Watches one world."""
+
+    def __init__(self, world):
+        self._world = world
+        self._labels = Labels("docker-watcher", "simulated")
+        self._asked = {each.id: each for each in world.asked}
+        self._broken = None
+        self._seen = -1
+        """How many changes of the engine were looked at; anything else has all be looked at again."""
+        self.accepted = []
+        """Ids of deployments in the order in which they were accepted."""
+        self._promoted = {}
+        """Containers that were proven and promoted, to their stages."""
+
+    # While it runs
+
+    def watched(self, system, what, action):
+        """Do an effect under watch."""
+        if system != "redis" or len(what) < 2 or not what[1].startswith(f"{_PREFIX}deployment:"):
+            return action()
+        deployment_id = what[1].rpartition(":")[2]
+        before = dict(self._record(deployment_id))
+        answer = action()
+        record = self._record(deployment_id)
+        if what[0] in _FENCED and record != before and what[what.index(deployment_id) + 1] != before["fence"]:
+            self._fail(f"{what[0]} by an earlier holder changed {deployment_id}")
+        if what[0] == "claim" and "holder" in before and float(before["due"]) > self._world.clock.now and answer:
+            self._fail(f"{record['holder']} claimed {deployment_id}, which {before['holder']} holds")
+        if record and not before:
+            self.accepted.append(deployment_id)
+        if record.get("step") == "retire" != before.get("step"):
+            self._note_promoted(deployment_id, record)
+        if record.get("step") == "ended" != before.get("step") and record["error"] and _container_of(record):
+            self._check_names(self._asked[deployment_id].stage)
+        return answer
+
+    def _check_names(self, stage):
+        """A deployment that made a container and failed has given back the name that it took, if it took one."""
+        for each in self._managed():
+            asked = self._asked[self._deployment_of(each)]
+            if asked.stage == stage and each.name != self._name_of(asked) and not self._may_clash(asked):
+                self._fail(f"{each.name} was not given back the name {self._name_of(asked)}")
+
+    def _note_promoted(self, deployment_id, record):
+        asked = self._asked[deployment_id]
+        if not asked.image.good:
+            self._fail(f"{deployment_id} was promoted, and its image is no good")
+        self._promoted[_container_of(record)] = asked.stage
+        self._seen = -1
+
+    def check(self):
+        """Raise what is broken by now."""
+        if self._world.engine.changes != self._seen and not self._world.engine_down:
+            self._seen = self._world.engine.changes
+            self._check_containers()
+        if self._broken:
+            raise Violation(self._broken)
+
+    def _check_containers(self):
+        if self._world.engine.touched:
+            self._fail(f"G7: {self._world.engine.touched[0]}, which isn't ours, was touched")
+        managed = self._managed()
+        for deployment_id, count in Counter(map(self._deployment_of, managed)).items():
+            if count > 1:
+                self._fail(f"G5: {deployment_id} has {count} containers")
+        for stage, count in Counter(self._stage_of(each) for each in managed if each.id not in self._promoted).items():
+            if count > 1:
+                self._fail(f"{stage} has {count} candidates at once")
+        serving = {self._stage_of(each) for each in managed if each.id in self._promoted and each.state == "running"}
+        for stage in self._promoted.values():
+            if stage not in serving:
+                self._fail(f"G2: nothing serves {stage} any more")
+
+    # Once all is quiet
+
+    def check_end(self):
+        """Raise Violation unless all has come to a right end."""
+        for deployment_id in self.accepted:
+            self._check_outcome(self._asked[deployment_id], self._record(deployment_id))
+        for stage in dict.fromkeys(each.stage for each in self._world.asked):
+            self._check_stage(stage)
+        if self._world.keyspace.peek(f"{_PREFIX}alarms:local"):
+            self._fail("an alarm is left")
+        if self._broken:
+            raise Violation(self._broken)
+
+    def _check_outcome(self, asked, record):
+        if record.get("step") != "ended":
+            self._fail(f"{asked.id} isn't ended: {record.get('step')}")
+            return
+        error = DeploymentError.from_json(record["error"]) if record["error"] else None
+        state, result = self._world.results.stored.get(asked.id, (None, None))
+        if error is None:
+            consistent = state == "SUCCESS" and result["container_id"] == _container_of(record)
+        else:
+            consistent = state == "FAILURE" and type(result) is type(error)
+        if not consistent and not (error and _is_late(state, result)):
+            self._fail(f"{asked.id} ended with {error!r}, and its result is {state} {result!r}")
+        if error is None and not asked.image.good:
+            self._fail(f"{asked.id} is live, and its image is no good")
+        if error is not None and asked.image.good and not self._has_excuse(asked, record, type(error).__name__):
+            self._fail(f"{asked.id} could have gone live, and ended with {error!r}")
+
+    def _has_excuse(self, asked, record, error):
+        weather = self._world.weather
+        if error == "DeploymentSuperseded":
+            return any(each in self.accepted_of(asked.stage) for each in self._after(asked.id))
+        if error == "DeadlineExceeded":
+            return "timeout" in asked.arguments and float(record["ended"]) >= float(record["deadline"])
+        if error == "Unhealthy" and asked.image.life.fades:
+            return True
+        if error in {"StartFailed", "Unhealthy"}:
+            return weather.engine_restarts > 0
+        if error == "NameConflict":
+            return self._may_clash(asked)
+        return error in {"EngineUnavailable", "RegistryUnavailable"} and weather.suffered >= _MOST_ATTEMPTS
+
+    def accepted_of(self, stage):
+        return [each for each in self.accepted if self._asked[each].stage == stage]
+
+    def _after(self, deployment_id):
+        return self.accepted[self.accepted.index(deployment_id) + 1 :]
+
+    def _may_clash(self, asked):
+        name = self._name_of(asked)
+        others = [each for each in self._world.asked if each.stage != asked.stage]
+        foreign = [each.name for each in self._world.engine.containers_by_id.values() if each.foreign]
+        return name in foreign or any(self._name_of(each) == name for each in others)
+
+    def _check_stage(self, stage):
+        hash_ = self._world.keyspace.peek(f"{_PREFIX}stage:{'/'.join(stage)}") or {}
+        if hash_.get("running") or hash_.get("waiting"):
+            self._fail(f"{stage} is still held: {hash_}")
+        succeeded = [each for each in self.accepted_of(stage) if not self._record(each)["error"]]
+        found = [each for each in self._managed() if self._stage_of(each) == stage]
+        expected = [_container_of(self._record(succeeded[-1]))] if succeeded else []
+        if [each.id for each in found] != expected:
+            names = [f"{each.name} of {self._deployment_of(each)}" for each in found]
+            self._fail(f"G1, G6: {stage} has {names}, and the newest that succeeded is {succeeded[-1:]}")
+        for each in found:
+            self._check_live(each)
+
+    def _check_live(self, container):
+        asked = self._asked[self._deployment_of(container)]
+        if container.state != "running" or container.policy != "unless-stopped":
+            self._fail(f"{container.name} is {container.state}, and its restart policy {container.policy}")
+        if container.name != self._name_of(asked) and not self._may_clash(asked):
+            self._fail(f"{container.name} should be called {self._name_of(asked)}")
+        for network in filter(None, ("shared", asked.arguments.get("network"))):
+            missing = set(asked.arguments.get("aliases", ())) - set(container.aliases.get(network, ()))
+            if missing or network not in container.aliases:
+                self._fail(f"{container.name} lacks {network} or its aliases there")
+
+    # What these share
+
+    def _fail(self, text):
+        self._broken = self._broken or text
+
+    def _record(self, deployment_id):
+        return self._world.keyspace.peek(f"{_PREFIX}deployment:{deployment_id}") or {}
+
+    def _managed(self):
+        containers = self._world.engine.containers_by_id.values()
+        return [each for each in containers if self._labels.are_ours(each.labels)]
+
+    def _stage_of(self, container):
+        return self._labels.get(container.labels, Label.PROJECT), self._labels.get(container.labels, Label.STAGE)
+
+    def _deployment_of(self, container):
+        return self._labels.get(container.labels, Label.DEPLOYMENT)
+
+    @staticmethod
+    def _name_of(asked):
+        return container_name("dw", *asked.stage, ImageReference.parse(asked.image.reference))

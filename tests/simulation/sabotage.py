@@ -1,0 +1,137 @@
+"""Faults put into the product on purpose: a simulation that doesn't find each of them would miss what is like it."""
+
+import ast
+import inspect
+import textwrap
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType
+from unittest.mock import patch
+
+from tasks import create
+from tasks.deploy import steps
+from tests.simulation import seams
+from worker.record import ON_FAILURE, Step
+
+
+@dataclass(frozen=True)
+class Script:
+    """A text in one of the records' Lua scripts, and what takes its place."""
+
+    name: str
+    old: str
+    new: str
+
+    @contextmanager
+    def done(self):
+        with patch.dict(seams.ground.rewrites, {self.name: (self.old, self.new)}):
+            seams.forget()
+            yield
+        seams.forget()
+
+
+@dataclass(frozen=True)
+class Code:
+    """A text in a function, and what takes its place."""
+
+    function: FunctionType
+    old: str
+    new: str
+
+    @contextmanager
+    def done(self):
+        honest = self.function.__code__
+        self.function.__code__ = self._rewritten()
+        try:
+            yield
+        finally:
+            self.function.__code__ = honest
+
+    def _rewritten(self):
+        source = textwrap.dedent(inspect.getsource(self.function))
+        assert self.old in source, f"{self.function.__name__} has changed: {self.old!r} isn't in it"
+        tree = ast.parse(source.replace(self.old, self.new))
+        # The function is registered already; only what it does is replaced.
+        tree.body[0].decorator_list = []
+        namespace = dict(self.function.__globals__)
+        exec(compile(tree, self.function.__code__.co_filename, "exec"), namespace)
+        return namespace[self.function.__name__].__code__
+
+
+@dataclass(frozen=True)
+class Table:
+    """Entries of one of the record's tables."""
+
+    table: dict
+    entries: dict
+
+    @contextmanager
+    def done(self):
+        with patch.dict(self.table, self.entries):
+            yield
+
+
+ALL = {
+    "commit without a look at the fence": Script(
+        "commit", "if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[2] then", "if false then"
+    ),
+    "close without a look at the fence": Script(
+        "close", "if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[3] then", "if false then"
+    ),
+    "renew without a look at the fence": Script("renew", "record[1] ~= ARGV[2] or", ""),
+    "claim what somebody holds": Script("claim", "or tonumber(record[2]) > now", ""),
+    "claim without a new fence": Script("claim", "redis.call('HINCRBY', KEYS[1], 'fence', 1)", ""),
+    "let go of a stage that another one has": Script("close", "if stage[1] ~= id then", "if false then"),
+    "hand a stage on without saying so": Script("close", "redis.call('HSET', KEYS[3], 'running', stage[2])", ""),
+    "forget the one that waits": Script(
+        "close", "redis.call('HSET', record, 'step', ARGV[5], 'attempt', 0, 'due', now, 'since', now)", ""
+    ),
+    "record a deployment twice": Script("accept", "redis.call('EXISTS', KEYS[1]) == 1", "false"),
+    "leave the one that is superseded": Script("accept", "if not waiting then", "if true then"),
+    "set no alarm after it has rung": Script(
+        "ring", "redis.call('ZADD', KEYS[1], now + ARGV[3], id)", "redis.call('ZREM', KEYS[1], id)"
+    ),
+    "undo by name": Code(
+        steps.undo,
+        "containers.labelled(containers.labels.select(deployment=claim.id))",
+        "filter(None, [containers.find_named(wanted)])",
+    ),
+    "leave an older one without the name that was taken from it": Code(
+        steps.undo, "for each in _older_instances(claim):", "for each in ():"
+    ),
+    "undo nothing once it was started": Table(ON_FAILURE, {Step.PROVE: Step.REPORT}),
+    "commit the start before it": Code(
+        steps.start,
+        "containers = engine().containers",
+        "containers = engine().containers; deployments().advance(claim, Step.PROVE, claim.found)",
+    ),
+    "make without a look for what was made": Code(
+        create._made_by,  # noqa: SLF001  # what is private is to be broken as well
+        "return ContainerRef(made[0].id, made[0].name) if made else None",
+        "return None",
+    ),
+    "make room for a name": Code(
+        steps.create,
+        "wanted = _wanted_name(claim)",
+        "wanted = _wanted_name(claim); [containers.remove(each, force=True)"
+        " for each in filter(None, [containers.find_named(wanted)])]",
+    ),
+    "retire before proven": Code(
+        steps.prove,
+        "asked, containers = claim.spec.health, engine().containers",
+        "asked, containers = claim.spec.health, engine().containers; "
+        "[containers.remove(each, force=True) for each in _older_instances(claim)]",
+    ),
+    "retire nothing": Code(steps.retire, "containers.remove(each, force=True)", "pass"),
+    "promote what isn't proven": Code(steps.prove, 'verdict in {"healthy", "running"}', 'container.state == "running"'),
+    "promote without a restart policy": Code(
+        steps.promote, "containers.set_restart_policy(_container(claim), spec.restart)", "pass"
+    ),
+    "promote without aliases": Code(steps.promote, "if claim.found.withheld_aliases:", "if False:"),
+    "promote what has ended": Code(steps.promote, 'container.state != "running" or', "False or"),
+    "close before the result is stored": Code(
+        steps.report,
+        "outcome.store(claim)\n    successor = deployments().close(claim)",
+        "successor = deployments().close(claim)\n    outcome.store(claim)",
+    ),
+}

@@ -1,0 +1,157 @@
+"""Where the product is put on simulated ground: each thing of the outside world, replaced in one place."""
+
+import logging
+import os
+import random
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import docker
+import greenlet
+import redis.lock
+import structlog
+
+import tasks  # noqa: F401  # registers them all
+import worker.driver
+import worker.store
+from tests.simulation.keyspace import SimulatedRedis
+from tests.simulation.messages import dispatcher
+from worker.celery import app
+from worker.engine import close_engine
+from worker.settings import settings
+from worker.store.deployments import _holder
+
+SETTINGS = {
+    "DW_NAMESPACE": "simulated",
+    "DW_NETWORK": "shared",
+    "DW_STABLE_SECONDS": "1",
+    "DW_HEALTH_TIMEOUT": "6",
+    "DW_DEPLOY_TIMEOUT": "600",
+    "DW_LEASE_SECONDS": "5",
+}
+LEASE = float(SETTINGS["DW_LEASE_SECONDS"])
+
+
+class Ground:
+    """What stands in for time, Redis, engine, broker and chance; it leads to those of the world that is on."""
+
+    def __init__(self):
+        self.world = None
+        self.rewrites = {}
+        """By a script's name: a text in it, and what takes its place."""
+        self.redis = SimulatedRedis(None, self._gate, self._rewritten)
+        self.time = _Leading(lambda: self.world.time)
+        self.random = _Leading(lambda: self.world.random)
+
+    @contextmanager
+    def under(self, world):
+        """Have the product run in this world."""
+        self.world, self.redis.keyspace = world, world.keyspace
+        close_engine()
+        try:
+            yield
+        finally:
+            self.world = None
+
+    def send_task(self, *arguments, **named):
+        return self.world.broker.send_task(*arguments, **named)
+
+    def store_result(self, *arguments, **named):
+        return self.world.results.store_result(*arguments, **named)
+
+    def engine_api(self, **_):
+        return self.world.engine
+
+    def driver(self):
+        return greenlet.getcurrent().process.driver
+
+    def holder(self):
+        return greenlet.getcurrent().process.name
+
+    def uuid1(self):
+        return SimpleNamespace(hex=f"token-{self.world.random.getrandbits(64)}")
+
+    def _gate(self, what, action):
+        return self.world.effect("redis", what, action)
+
+    def _rewritten(self, name, text):
+        old, new = self.rewrites.get(name, ("", ""))
+        assert old in text, f"{name}.lua has changed: {old!r} isn't in it"
+        return text.replace(old, new) if old else text
+
+
+class _Leading:
+    """Has the attributes of what it leads to."""
+
+    def __init__(self, find):
+        self._find = find
+
+    def __getattr__(self, name):
+        return getattr(self._find(), name)
+
+
+class _TimedDeployments(worker.store.Deployments):
+    """A claim's own time is a default that was bound when its class was made: no patch of a module reaches it."""
+
+    ground = None
+
+    def claim(self, deployment_id, step):
+        claim = super().claim(deployment_id, step)
+        return claim and replace(claim, claimed=self.ground.time.monotonic())
+
+
+ground = Ground()
+_TimedDeployments.ground = ground
+
+
+@contextmanager
+def installed():
+    """Put the product on simulated ground."""
+    configured = structlog.get_config()
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, SETTINGS))
+        stack.callback(forget)
+        forget()
+        for each in (
+            patch.object(worker.store, "connection", lambda: ground.redis),
+            patch.object(worker.store, "Deployments", _TimedDeployments),
+            patch.object(docker, "APIClient", ground.engine_api),
+            patch.object(app, "send_task", ground.send_task),
+            patch.object(app.backend, "store_result", ground.store_result),
+            patch.object(app.events, "default_dispatcher", dispatcher),
+            patch.object(redis.lock, "mod_time", ground.time),
+            patch.object(redis.lock, "uuid", ground),
+            *_everywhere(worker.driver.driver, ground.driver),
+            *_everywhere(_holder, ground.holder),
+            *_everywhere(time, ground.time),
+            *_everywhere(random, ground.random),
+        ):
+            stack.enter_context(each)
+        stack.callback(structlog.configure, **configured)
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=False
+        )
+        yield ground
+
+
+def forget():
+    """Drop what the product has made and kept, so that it is made anew."""
+    settings.cache_clear()
+    worker.store.deployments.cache_clear()
+    worker.store.credentials.cache_clear()
+    close_engine()
+
+
+def _everywhere(original, substitute):
+    """Patches of all modules of the product that know something, by whatever name."""
+    return [
+        patch.object(module, name, substitute)
+        for module_name, module in sorted(sys.modules.items())
+        if module_name.partition(".")[0] in {"worker", "tasks"}
+        for name, value in list(vars(module).items())
+        if value is original
+    ]

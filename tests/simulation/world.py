@@ -1,0 +1,245 @@
+"""One run: a seed's workers, engine, Redis, messages and clients, from the first deployment to quiet."""
+
+import random
+from types import SimpleNamespace
+
+import greenlet
+
+from tests.simulation import clients, faults
+from tests.simulation.clock import Clock
+from tests.simulation.engine import EngineApi
+from tests.simulation.faults import Fate, Weather
+from tests.simulation.images import GOOD
+from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.keyspace import Keyspace
+from tests.simulation.messages import Broker, Message, Results
+from tests.simulation.scheduler import Activity, Killed, Scheduler
+from tests.simulation.seams import LEASE
+from tests.simulation.story import Story
+from tests.simulation.workers import Worker
+from worker.celery import app
+
+_STORM = 30.0
+_MOST_EVENTS = 60_000
+_SAID_AGAIN = 10
+_ALARMS = "dw:simulated:alarms:local"
+# Seconds that an effect takes: mostly, and now and then.
+_USUALLY = {"redis": 0.001, "results": 0.001, "broker": 0.001, "engine": 0.02}
+_TAKE_LONG = {"start": 0.3, "remove_container": 0.2, "stop": 0.5, "pull": 1.5}
+_SELDOM, _LONG = 0.03, 1.0
+
+
+class World:
+    """All that a seed decides."""
+
+    def __init__(self, seed):
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.clock = Clock()
+        self.story = Story(self.clock)
+        self.scheduler = Scheduler(self.clock)
+        self.time = SimpleNamespace(monotonic=self.clock.monotonic, time=self.clock.time, sleep=self.scheduler.sleep)
+        self.keyspace = Keyspace(self.clock)
+        self.engine = EngineApi(self.clock, lambda what, action: self.effect("engine", what, action))
+        self.engine_down = False
+        self.broker = Broker(self)
+        self.results = Results(self)
+        self.weather = Weather.drawn(self.random)
+        self.asked = clients.draw(self.random)
+        self.workers = []
+        self.invariants = Invariants(self)
+
+    # The run
+
+    def run(self):
+        """Let it all happen; raises Violation."""
+        self._set_out()
+        events = 0
+        while not self._is_quiet():
+            self.scheduler.step()
+            self.invariants.check()
+            events += 1
+            if events > _MOST_EVENTS:
+                raise Violation(f"not quiet after {events} events")
+        self.invariants.check_end()
+        self._say_everything_again()
+        self.invariants.check_end()
+
+    def _set_out(self):
+        self.engine.create_network("further")
+        self._put_foreign_containers()
+        for number in range(1, self.random.randint(1, 3) + 1):
+            self._start_worker(f"w{number}")
+        for asked in self.asked:
+            message = Message("docker.deploy", asked.id, asked.arguments)
+            self.scheduler.after(asked.after, lambda message=message: self.broker.put(message))
+        for _ in range(self.weather.engine_restarts):
+            self.scheduler.after(self.random.uniform(0, _STORM), self._stop_engine)
+        self.scheduler.after(_STORM, self._clear_up)
+
+    def _put_foreign_containers(self):
+        def labels(namespace):
+            prefix = "docker-watcher."
+            return {
+                f"{prefix}namespace": namespace,
+                f"{prefix}project": "shop",
+                f"{prefix}stage": "live",
+                f"{prefix}deployment-id": "d1",
+            }
+
+        self.engine.add_foreign("dw-shop-live-9", labels("other"), GOOD[0])
+        self.engine.add_foreign(self.random.choice(("unmanaged", "dw-shop-test-2")), {}, GOOD[0])
+
+    def _clear_up(self):
+        self.story.tell("world", ("faults", "end"))
+        self.weather.cleared_up = True
+
+    def _is_quiet(self):
+        return (
+            self.weather.cleared_up
+            and not self.scheduler.outstanding
+            and self.next_alarm() == float("inf")
+            and not self.engine_down
+        )
+
+    def _say_everything_again(self):
+        """Deliver copies of messages once more: none may matter."""
+        before = self.engine.changes
+        told = [
+            each
+            for each in self.broker.delivered
+            if each.task != "docker.deploy" or each.id in self.invariants.accepted
+        ]
+        for message in self.random.sample(told, min(len(told), _SAID_AGAIN)):
+            self.deliver(message)
+        while self.scheduler.outstanding:
+            self.scheduler.step()
+            self.invariants.check()
+        if self.engine.changes != before:
+            raise Violation("a copy of an old message changed something")
+
+    def next_alarm(self):
+        """When the driver has something to send."""
+        return min((self.keyspace.peek(_ALARMS) or {"": float("inf")}).values())
+
+    def close(self):
+        """Let go of what still waits."""
+        for worker in self.workers:
+            self.scheduler.kill(worker)
+
+    # Effects
+
+    def effect(self, system, what, action):
+        """Have an activity do something to the world, sooner or later, and tell how it went."""
+        activity = greenlet.getcurrent()
+        if not isinstance(activity, Activity):
+            return action()
+        process = activity.process
+        if not process.alive:
+            raise Killed
+        fate = self.weather.fate(self.random, system)
+        self._sleep_before(activity, system, what, action, fate)
+        if fate is Fate.KILLED_BEFORE:
+            self._die(process, what, fate)
+        try:
+            failed = self._prevented(activity, system, what, fate)
+            answer = None if failed else self.invariants.watched(system, what, action)
+        except faults.EXPECTED as error:
+            self.story.tell(process.name, what, repr(error))
+            raise
+        if fate is Fate.KILLED_AFTER:
+            self._die(process, what, fate)
+        if fate is Fate.LOST_REPLY:
+            failed = faults.error(system, fate)
+        self.story.tell(process.name, what, f"{fate.name.lower()}: {failed!r}" if failed and fate else failed or answer)
+        if failed:
+            raise failed
+        return answer
+
+    def _sleep_before(self, activity, system, what, action, fate):
+        seconds = _TAKE_LONG.get(what[0], _USUALLY[system]) * self.random.random()
+        if self.random.random() < _SELDOM:
+            seconds += self.random.uniform(0, _LONG)
+        if fate is Fate.SLOW:
+            seconds += self.random.uniform(0, 4 * LEASE)
+        if fate is Fate.STALLED:
+            activity.process.paused_until = self.clock.now + self.random.uniform(LEASE, 4 * LEASE)
+            self.story.tell(activity.process.name, what, "stands still before it")
+        if fate is Fate.CUT_OFF:
+            activity.process.cut_off_until = self.clock.now + self.random.uniform(LEASE, 3 * LEASE)
+            self.story.tell(activity.process.name, what, "is cut off from Redis")
+        activity.calling = action if system == "engine" else None
+        self.scheduler.sleep(seconds)
+        activity.calling = None
+
+    def _prevented(self, activity, system, what, fate):
+        """The error that keeps an effect from being done."""
+        process = activity.process
+        if what[0] == "create_container" and self._is_too_late(process.at_work_on[activity]):
+            return faults.error(system, Fate.REFUSED)
+        if fate in {Fate.REFUSED, Fate.FAILED_INSIDE}:
+            return faults.error(system, fate)
+        if system == "engine" and self.engine_down:
+            return faults.error(system, Fate.REFUSED)
+        if system != "engine" and process.cut_off_until > self.clock.now:
+            return faults.error(system, Fate.REFUSED)
+        return None
+
+    def _is_too_late(self, message):
+        """Whether a container would come after its deployment is done with it: only reconciling finds such a one."""
+        record = self.keyspace.peek(f"dw:simulated:deployment:{message.arguments.get('deployment_id')}")
+        return "docker.reconcile" not in app.tasks and record["step"] != "create"
+
+    # Processes and the engine
+
+    def deliver(self, message):
+        alive = [each for each in self.workers if each.alive]
+        if not alive:
+            self.scheduler.after(1, lambda: self.deliver(message))
+            return
+        if message.task in app.tasks:
+            self.broker.delivered.append(message)
+            self.random.choice(alive).take(message)
+
+    def _start_worker(self, name):
+        self.workers.append(Worker(self, name))
+
+    def _die(self, process, what, fate):
+        self.story.tell(process.name, what, f"dies {'before' if fate is Fate.KILLED_BEFORE else 'after'} it")
+        self.scheduler.after(0, lambda: self._bury(process))
+        process.alive = False
+        self.scheduler.hand_over()
+
+    def _bury(self, process):
+        for activity in process.activities:
+            # The engine may have been told already.
+            if activity.calling and self.random.random() < 0.5:
+                self._do_without_reply(activity.calling)
+        self.scheduler.kill(process)
+        self.workers.remove(process)
+        # Unacknowledged messages come again, after a long while.
+        for message in process.at_work_on.values():
+            self.scheduler.after(self.random.uniform(1, 120), lambda message=message: self.deliver(message))
+        self.scheduler.after(self.random.uniform(0.5, 5), lambda: self._start_worker(f"{process.name}'"))
+
+    def _do_without_reply(self, action):
+        if self.engine_down:
+            return
+        try:
+            action()
+        except faults.EXPECTED as error:
+            self.story.tell("engine", ("done for a dead process",), repr(error))
+        else:
+            self.story.tell("engine", ("done for a dead process",))
+
+    def _stop_engine(self):
+        self.story.tell("engine", ("stops",))
+        self.weather.suffered += faults.MUCH
+        self.engine_down = True
+        self.engine.stop_all()
+        self.scheduler.after(self.random.uniform(0.5, 8), self._restart_engine)
+
+    def _restart_engine(self):
+        self.engine_down = False
+        self.engine.start_again()
+        self.story.tell("engine", ("starts again",))
