@@ -26,6 +26,8 @@ from tests.services import remove_managed, required
 # Those that no test process uses for anything else.
 DATABASES = (5, 6, 7, 12, 13, 14, 15)
 ENDS_WITHIN = 30
+# As a server that fails, and unlike one that is told to stop.
+ENDS_WITH_3 = ["/bin/busybox", "sh", "-c", "trap 'exit 3' TERM; /bin/busybox sleep 600 & wait"]
 # What makes a case wait, shortened: a lease of 2 s, from the tests' own settings, is what a kill costs.
 SHORTENED = {"DW_STABLE_SECONDS": "0.3", "DW_STOP_TIMEOUT": "1"}
 
@@ -178,7 +180,7 @@ class Lane:
                 # Else its last effects would be taken for the next one's.
                 stage.until(lambda: stage.record(first.id).get("step") == "ended")
             doom.armed.set()
-            image = self.images["broken" if story == "broken image" else "new"]
+            image = self.images[{"broken image": "broken", "candidate ends": "ending"}.get(story, "new")]
             sent = stage.send("docker.deploy", **stage.deployment(image, **wants))
             if story == "followed by another":
                 stage.until(lambda: stage.record(sent.id))
@@ -258,6 +260,7 @@ def outcomes(tmp_path_factory, images):
     made = {
         "old": images("old", "latest", healthcheck=None),
         "new": images("new", "latest", healthcheck=None),
+        "ending": images("ending", "latest", healthcheck=None, command=ENDS_WITH_3),
         "broken": images("exits", "latest", healthcheck=None, command=["/bin/busybox", "sh", "-c", "exit 3"]),
     }
     lanes = queue.SimpleQueue()
@@ -296,7 +299,7 @@ def check(story, outcome):
     (container,) = outcome.containers
     assert container["State"]["Status"] == "running"
     assert container["Name"] == outcome.wanted_name
-    assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert container["HostConfig"]["RestartPolicy"]["Name"] == "always"
     joined = container["NetworkSettings"]["Networks"]
     assert set(joined) == set(outcome.networks)
     assert all("web" in each["Aliases"] for each in joined.values())
