@@ -51,8 +51,8 @@ unit: .venv/ready ## The tests that need no service
 	@$(BIN)/pytest tests/unit
 
 .PHONY: simulate
-simulate: .venv/ready ## A minute of simulated deployments under faults, and what finds sabotage; A="--seed 7 --story" replays
-	@$(BIN)/python -m tests.simulation $(A)
+simulate: .venv/ready ## A minute of simulated deployments under faults, and what finds sabotage; ARGS="--seed 7 --story" replays
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 .PHONY: lint
 lint: .venv/ready ## Check style and format
