@@ -72,6 +72,7 @@ def test_flower_s_revoke_is_a_cancel(stage, proving, flower):
     stage.until(lambda: json.loads(flower(f"/api/task/info/{sent.id}"))["state"] == "FAILURE")
 
 
+@pytest.mark.alone
 def test_a_pull_stops_at_the_engine_within_a_second(stage):
     with ThrottledRegistry() as registry:
         sent = stage.send("docker.deploy", **stage.deployment(registry.image))

@@ -11,6 +11,8 @@ from celery import Celery
 from tests.flow.conftest import Installation, Stage
 from tests.throttled_registry import ThrottledRegistry
 
+pytestmark = pytest.mark.alone
+
 CONCURRENCY = 4
 WAITING = 40
 
