@@ -40,33 +40,39 @@ def test_one_that_waits_too_long_for_its_stage_is_told_so(stage, slow):
     assert first.get(timeout=30)["state"] == "live"
 
 
-def test_of_fifty_within_a_second_the_last_one_wins(second_redis_url, tmp_path, engine, images, installation):
-    """Two workers, whose threads accept them in any order; the engine's events tell how many were made at a time."""
+@pytest.fixture
+def shared_stage(second_redis_url, tmp_path, engine, images, installation):
+    """A stage that two workers serve."""
     another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    stage = Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
     with another.worker(client), another.worker(client):
-        before = stage.deploy("shop:v1", policy="missing")
-        since = int(time.time())
-        began = time.monotonic()
-        asked = [
-            stage.send("docker.deploy", **stage.deployment("shop:v2", policy="missing", env={"NUMBER": str(number)}))
-            for number in range(50)
-        ]
-        took = time.monotonic() - began
-        ended = [each.get(timeout=120, propagate=False) for each in asked]
-        stage.until(lambda: {stage.record(each.id)["step"] for each in asked} == {"ended"})
+        yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
+    client.close()
+
+
+def test_of_fifty_within_a_second_the_last_one_wins(shared_stage, record_property):
+    """The threads of two workers accept them in any order; the engine's events tell how many were made at a time."""
+    stage = shared_stage
+    before = stage.deploy("shop:v1", policy="missing")
+    since = int(time.time())
+    began = time.monotonic()
+    asked = [
+        stage.send("docker.deploy", **stage.deployment("shop:v2", policy="missing", env={"NUMBER": str(number)}))
+        for number in range(50)
+    ]
+    took = time.monotonic() - began
+    ended = [each.get(timeout=120, propagate=False) for each in asked]
+    stage.until(lambda: {stage.record(each.id)["step"] for each in asked} == {"ended"})
     results = collections.Counter("live" if isinstance(each, dict) else type(each).__name__ for each in ended)
     most = most_at_a_time(stage, since, 1)
-    print(f"50 sent in {took:.2f} s: {dict(results)}; at most {most} containers of the stage at a time")
+    record_property("figure", f"50 sent in {took:.2f} s: {dict(results)}; at most {most} of the stage at a time")
     assert results.keys() <= {"live", "DeploymentSuperseded"}
     assert ended[-1]["state"] == "live"
     (left,) = stage.containers()
     assert left["Id"] == ended[-1]["container_id"]
-    assert "NUMBER=49" in engine.inspect_container(left["Id"])["Config"]["Env"]
+    assert "NUMBER=49" in stage.engine.inspect_container(left["Id"])["Config"]["Env"]
     assert most == 2, "more than the live one and one candidate"
     assert before["container_id"] != left["Id"]
-    client.close()
 
 
 def most_at_a_time(stage, since, count):
