@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -66,6 +67,21 @@ def test_accepting_twice_changes_nothing(records):
     records.claim("a", Step.PULL)
     assert records.accept("a", spec()) is None
     assert records.claim("a", Step.PULL) is None
+
+
+def test_the_first_step_is_told_again_while_nobody_has_begun_it(records):
+    records.accept("a", spec())
+    assert records.accept("a", spec()) == Due("a", Step.PULL, "local")
+
+
+def test_a_claim_whose_answer_was_lost_is_given_again_to_its_own_thread_alone(records):
+    records.accept("a", spec())
+    first = records.claim("a", Step.PULL)
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(records.claim, "a", Step.PULL).result() is None
+    again = records.claim("a", Step.PULL)
+    assert records.advance(first, Step.INSPECT, Found()) is Committed.LOST
+    assert records.advance(again, Step.INSPECT, Found()) is Committed.COMMITTED
 
 
 def test_only_the_step_that_is_due_can_be_claimed(records):
@@ -271,10 +287,10 @@ def test_a_cancelled_step_that_somebody_is_at_is_his_to_end(records):
     records.accept("a", spec())
     records.accept("b", spec("other"))
     claims = [records.claim("a", Step.PULL), records.claim("b", Step.PULL)]
-    assert records.cancelled(claims) == []
+    assert records.those_cancelled(claims) == []
     cancelling = records.cancel("a")
     assert (cancelling.outcome, cancelling.due) == ("cancelling", None)
-    assert records.cancelled(claims) == claims[:1]
+    assert records.those_cancelled(claims) == claims[:1]
     # What it has done without noticing counts no more.
     assert records.advance(claims[0], Step.INSPECT, Found()) is Committed.CANCELLED
     assert records.advance(claims[0], Step.UNDO, Found(), DeploymentCancelled("Enough.")) is Committed.COMMITTED
@@ -298,11 +314,11 @@ def test_one_that_waits_for_its_stage_can_be_cancelled(records):
 
 def test_one_that_is_yet_to_come_can_be_cancelled(records):
     assert records.cancel("a").outcome == "unknown"
-    records.accept("a", spec())
-    assert records.claim("a", Step.PULL).broken_off is Break.CANCELLED
-    records.cancel("b")
-    records.accept("b", spec())
-    assert records.claim("b", Step.EXPIRE).broken_off is Break.CANCELLED
+    records.accept("running", spec())
+    records.accept("waiting", spec())
+    assert records.accept("a", spec()) == Due("a", Step.EXPIRE, "local")
+    assert records.claim("a", Step.EXPIRE).broken_off is Break.CANCELLED
+    assert records.close(records.claim("running", Step.PULL)) == Due("waiting", Step.PULL, "local")
 
 
 def test_what_is_past_its_proof_or_has_ended_is_not_cancelled(records):
