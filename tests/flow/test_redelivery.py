@@ -101,7 +101,7 @@ def test_a_step_that_kills_every_worker_ends_its_deployment(stage, images):
     with stage.installation.worker(stage.client):
         before = stage.deploy(images("shop", "v1"), policy="missing")
     sent = stage.send("docker.deploy", **stage.deployment("shop:v2", policy="missing"))
-    error = given_up(stage, Doom("after", "claim create"), sent)
+    error = given_up(stage, Doom("before", "POST /containers/create"), sent)
     assert "step create was begun 5 times and never came to an end" in error.args[0]
     assert [each["Id"] for each in stage.containers()] == [before["container_id"]]
 

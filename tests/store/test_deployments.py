@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -72,16 +71,6 @@ def test_accepting_twice_changes_nothing(records):
 def test_the_first_step_is_told_again_while_nobody_has_begun_it(records):
     records.accept("a", spec())
     assert records.accept("a", spec()) == Due("a", Step.PULL, "local")
-
-
-def test_a_claim_whose_answer_was_lost_is_given_again_to_its_own_thread_alone(records):
-    records.accept("a", spec())
-    first = records.claim("a", Step.PULL)
-    with ThreadPoolExecutor(1) as another:
-        assert another.submit(records.claim, "a", Step.PULL).result() is None
-    again = records.claim("a", Step.PULL)
-    assert records.advance(first, Step.INSPECT, Found()) is Committed.LOST
-    assert records.advance(again, Step.INSPECT, Found()) is Committed.COMMITTED
 
 
 def test_only_the_step_that_is_due_can_be_claimed(records):
