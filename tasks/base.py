@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 from celery import Task
 from celery.exceptions import Ignore, Reject
+from kombu.exceptions import OperationalError
 from pydantic import BaseModel, ConfigDict
 from redis.exceptions import RedisError
 
@@ -57,7 +58,7 @@ R = TypeVar("R", bound=Result)
 
 
 def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
-    """Register a function as a task of the contract; the function itself stays callable without Celery.
+    """Register a function as a task of the contract.
 
     Clients know one queue: what takes its time is sent on from there to the lane that it belongs to.
     """
@@ -71,8 +72,7 @@ def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]]
             check_redelivery(self)
             arguments = checked(model, name, positional, named)
             if lane is not Lane.QUICK and (self.request.delivery_info or {}).get("routing_key") == SHARED_QUEUE:
-                queue = lane.queue(settings().namespace, settings().host)
-                self.signature_from_request(queue=queue).apply_async()
+                _send_on(self, lane)
                 raise Ignore
             try:
                 return function(arguments).model_dump(mode="json")
@@ -82,6 +82,13 @@ def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]]
         return function
 
     return register
+
+
+def _send_on(task: Operation, lane: Lane) -> None:
+    try:
+        task.signature_from_request(queue=lane.queue(settings().namespace, settings().host)).apply_async()
+    except OperationalError as error:
+        raise Reject(error, requeue=True) from error
 
 
 def try_later(task: Operation, error: Exception) -> NoReturn:
@@ -94,7 +101,7 @@ def try_later(task: Operation, error: Exception) -> NoReturn:
 
 
 def check_redelivery(task: Operation) -> None:
-    """Refuse a message that each of so many workers was lost with.
+    """Refuse a message that so many workers were lost with, or gave back.
 
     Raises EngineUnavailable.
     """
@@ -108,7 +115,7 @@ def check_redelivery(task: Operation) -> None:
         return
     if lost >= _MOST_LOST_WORKERS:
         raise EngineUnavailable(
-            f"{task.name} failed: its worker died or was lost {lost} times while at it; look into the workers' logs.",
+            f"{task.name} failed: its worker died, or gave it back, {lost} times; look into the workers' logs.",
             {"lost_workers": lost},
         )
 

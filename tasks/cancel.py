@@ -1,6 +1,7 @@
 """`docker.cancel`: end a deployment, and remove what it has made (R16)."""
 
 from tasks.base import Result, operation
+from worker.celery import Lane
 from worker.driver import send
 from worker.errors import DeploymentCancelled, DeploymentSuperseded
 from worker.spec import Arguments, DeploymentId
@@ -15,24 +16,26 @@ class CancelResult(Result):
     deployment_id: str
     state: str
     """`cancelling` where it is being ended. Else what it is, and stays: `live`, `unchanged`, `failed`, `cancelled`,
-    `superseded`; or `unknown`, where no worker has taken its message yet: then it is cancelled once one does."""
+    `superseded`, `adopted`; or `unknown`, where no worker has taken its message yet: then it is cancelled once one
+    does."""
 
 
 @operation("docker.cancel")
 def cancel(arguments: CancelArguments) -> CancelResult:
     """Have a deployment end as `DeploymentCancelled`; a second run finds it ending, or ended."""
-    return CancelResult(deployment_id=arguments.deployment_id, state=cancelled(arguments.deployment_id))
+    return CancelResult(deployment_id=arguments.deployment_id, state=end(arguments.deployment_id))
 
 
-def cancelled(deployment_id: str) -> str:
-    """Cancel a deployment if that can still be done, and say what becomes of it, as `CancelResult.state` has it.
+def end(deployment_id: str) -> str:
+    """Have a deployment end if it still can, and say what becomes of it, as `CancelResult.state` has it.
 
     The step at work is broken off by the worker that does it, within half a second; where nobody is at it, the step
     is sent, and finds that it is to end.
     """
     cancelling = deployments().cancel(deployment_id)
     if cancelling.due:
-        send(cancelling.due)
+        # Not behind the pulls, where it is one that waits for a slot.
+        send(cancelling.due, Lane.WORK)
     if cancelling.outcome in {"unknown", "cancelling"}:
         return cancelling.outcome
     standing = deployments().standings([deployment_id]).get(deployment_id)
@@ -46,4 +49,4 @@ def _state(standing: Standing) -> str:
         return "superseded"
     if standing.error:
         return "failed"
-    return standing.outcome or "live"
+    return standing.outcome or ("unchanged" if standing.unchanged else "live")

@@ -15,7 +15,8 @@ from tasks.stop import stop_timeout
 from worker import plan
 from worker.celery import Lane
 from worker.engine import Listed, engine
-from worker.errors import ContainerNotFound, DeploymentError
+from worker.errors import ContainerNotFound, CredentialMissing, DeploymentError
+from worker.keyring import keyring
 from worker.labels import Label
 from worker.record import Found
 from worker.settings import settings
@@ -40,7 +41,7 @@ class ReconcileResult(Result):
     adopted: list[str]
     """Names of containers that serve and had no record, as after the loss of Redis."""
     released: list[str]
-    """Ids of deployments that held a stage, and had ended or had no record."""
+    """Ids of deployments that held a stage, or its place to wait, and had ended or had no record."""
     resumed: list[str]
     """Ids of deployments that nobody would have driven any more."""
 
@@ -49,7 +50,8 @@ class ReconcileResult(Result):
 def reconcile(_: ReconcileArguments) -> ReconcileResult:
     """Mend what doesn't fit; a second run, also at the same time, finds less to do or nothing."""
     released, resumed = _mend_stages()
-    containers = engine().containers.labelled(engine().containers.labels.select())
+    labels = engine().containers.labels
+    containers = [each for each in engine().containers.labelled(labels.select()) if labels.are_ours(each.labels)]
     standings = deployments().standings(sorted({_deployment_of(each) for each in containers}))
     removed, failed = _remove(list(_leftovers(containers, standings)))
     adopted = [each.name for each in _serving(containers, standings) if _adopt(each)]
@@ -100,22 +102,25 @@ def _remove(leftovers: Sequence[Listed]) -> tuple[list[str], list[str]]:
 
 
 def _serving(containers: Sequence[Listed], standings: Mapping[str, Standing]) -> Iterator[Listed]:
-    """Of each stage, the newest container that runs, has been promoted, and has no record."""
+    """Of each stage, the newest container that runs and isn't a candidate beside it, if it has no record."""
     seen = set()
     for each in containers:
         stage = (_label(each, Label.PROJECT), _label(each, Label.STAGE))
-        if each.state == "running" and _label(each, Label.SPEC) and stage not in seen:
+        is_candidate = plan.has_temporary_name(each, _deployment_of(each))
+        if each.state == "running" and _label(each, Label.SPEC) and not is_candidate and stage not in seen:
             seen.add(stage)
             if _deployment_of(each) not in standings:
                 yield each
 
 
 def _adopt(container: Listed) -> bool:
+    project, stage, deployment_id = (_label(container, each) for each in (Label.PROJECT, Label.STAGE, Label.DEPLOYMENT))
     try:
-        spec = DeploymentSpec.model_validate_json(_label(container, Label.SPEC), extra="ignore", context=ACCEPTED)
-    except ValidationError:
-        # Whoever can make containers can write labels: what isn't ours to read is left alone.
-        log.warning("not_adopted", container=container.name)
+        text = keyring().open(_label(container, Label.SPEC), plan.spec_purpose(project, stage, deployment_id))
+        spec = DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
+    except (CredentialMissing, ValidationError) as error:
+        # Whoever can make containers can write labels: only what was sealed here, for this container, is believed.
+        log.warning("not_adopted", container=container.name, error=str(error))
         return False
     found = Found(
         instance_id=_label(container, Label.INSTANCE),
@@ -125,7 +130,7 @@ def _adopt(container: Listed) -> bool:
         container_name=container.name,
         ports=dict(container.ports),
     )
-    return deployments().adopt(_deployment_of(container), spec, found, container.created)
+    return deployments().adopt(deployment_id, spec, found, container.created)
 
 
 def _deployment_of(container: Listed) -> str:

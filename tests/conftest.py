@@ -27,18 +27,28 @@ def pytest_terminal_summary(terminalreporter):
             red=True,
         )
     # A failed subtest has what its test has.
-    rows = {
-        row[0]: row
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.getreports(outcome)
-        for name, value in report.user_properties
-        if name == "kill_points" and report.when == "call"
-        for row in value
-    }
+    rows = {row[0]: row for table in _recorded(terminalreporter, "kill_points") for row in table}
     if rows:
         terminalreporter.section("workers killed")
     for point, outcome, seconds in rows.values():
         terminalreporter.write_line(f"{point:44} {outcome:12} {seconds:>5} s")
+    figures = _recorded(terminalreporter, "figure")
+    if figures:
+        terminalreporter.section("measured")
+    for figure in figures:
+        terminalreporter.write_line(figure)
+
+
+def _recorded(terminalreporter, name):
+    """What tests have told by `record_property` under this name."""
+    return [
+        value
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call"
+        for recorded, value in report.user_properties
+        if recorded == name
+    ]
 
 
 @pytest.fixture(scope="session")

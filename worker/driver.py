@@ -5,6 +5,8 @@ worker's death, after a lost message. It renews the leases of the steps at work,
 lost, whose deployment is cancelled, or whose worker is to end. Now and then it has its host reconciled.
 """
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -28,8 +30,8 @@ _LOOK_EVERY = 0.25
 """Seconds between looks at what may be cancelled while something is at work."""
 
 
-def send(due: Due) -> None:
-    """Enqueue a step for its host's workers; a copy too many finds nothing to claim.
+def send(due: Due, lane: Lane | None = None) -> None:
+    """Enqueue a step for its host's workers, in its own lane or the one given; a copy too many finds nothing to claim.
 
     What can't be sent now is sent by the driver: the alarm for it is set already.
     """
@@ -37,7 +39,7 @@ def send(due: Due) -> None:
         app.send_task(
             due.step.task,
             kwargs={"deployment_id": due.id},
-            queue=(Lane.PULLS if due.step is Step.PULL else Lane.WORK).queue(settings().namespace, due.host),
+            queue=(lane or (Lane.PULLS if due.step is Step.PULL else Lane.WORK)).queue(settings().namespace, due.host),
             root_id=due.id,
             parent_id=due.id,
             ignore_result=True,
@@ -118,7 +120,7 @@ class Driver:
         if time.monotonic() >= self._renew_at:
             self._renew(held)
             self._renew_at = time.monotonic() + self._renew_every
-        for claim in self._records.cancelled([each for each in held if each.step in ON_FAILURE]):
+        for claim in self._records.those_cancelled([each for each in held if each.step in ON_FAILURE]):
             claim.break_off(Break.CANCELLED)
         if self._records.may_reconcile(self._reconcile_every):
             send_reconcile()
@@ -126,6 +128,15 @@ class Driver:
         return min(nap, _LOOK_EVERY) if held else nap
 
     def _run(self) -> None:
+        try:
+            self._look_on()
+        finally:
+            if not self._stopping.is_set():
+                # Without a driver, what this worker does is taken from it unawares, and it sees no cancel.
+                log.critical("driver_died", exc_info=sys.exception())
+                os._exit(1)
+
+    def _look_on(self) -> None:
         nap = 0.0
         while not self._stopping.is_set():
             self._woken.wait(nap)

@@ -65,7 +65,8 @@ class DeploymentError(Exception):
     def from_json(cls, text: str) -> "DeploymentError":
         """Rebuild what `to_json` gave."""
         stored = json.loads(text)
-        return _type_names[stored["type"]](stored["message"], stored["facts"])
+        # One that only another version of this code knows is still an error.
+        return _type_names.get(stored["type"], DeploymentError)(stored["message"], stored["facts"])
 
     def with_facts(self, **facts: object) -> Self:
         """Return the same error knowing more: what it already says stays as it is."""

@@ -58,7 +58,8 @@ class Interruptible:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._running: dict[str, Interrupt] = {}
+        # A task may run beside its copy.
+        self._running: list[tuple[str, Interrupt]] = []
         self.is_ending = False
         """The process ends: what is broken off is for another one to do."""
 
@@ -67,28 +68,29 @@ class Interruptible:
         """Have a task be broken off by its id while the block runs."""
         interrupt = Interrupt()
         with self._guard:
-            self._running[task_id] = interrupt
+            self._running.append((task_id, interrupt))
             if self.is_ending:
                 interrupt.set()
         try:
             yield interrupt
         finally:
             with self._guard:
-                del self._running[task_id]
+                self._running.remove((task_id, interrupt))
 
     def break_off(self, task_id: str) -> None:
         """Break this task off, if it runs here."""
-        with self._guard:
-            interrupt = self._running.get(task_id)
-        if interrupt:
-            interrupt.set()
+        self._set(lambda running: running == task_id)
 
     def break_off_all(self) -> None:
         """Break off whatever runs, now and later: the process ends."""
         with self._guard:
             self.is_ending = True
-            running = list(self._running.values())
-        for interrupt in running:
+        self._set(lambda _: True)
+
+    def _set(self, is_meant: Callable[[str], bool]) -> None:
+        with self._guard:
+            meant = [interrupt for task_id, interrupt in self._running if is_meant(task_id)]
+        for interrupt in meant:
             interrupt.set()
 
 

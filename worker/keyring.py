@@ -17,6 +17,10 @@ class Keyring:
     def __init__(self, keys: Iterable[str]) -> None:
         self._fernets = tuple(Fernet(key) for key in keys)
 
+    @property
+    def has_keys(self) -> bool:
+        return bool(self._fernets)
+
     def seal(self, secret: str, purpose: str) -> str:
         """Encrypt a secret for one purpose: opened for another, it is refused.
 

@@ -20,7 +20,7 @@ class Label(StrEnum):
     DIGEST = "digest"
     FINGERPRINT = "fingerprint"
     SPEC = "spec"
-    """The deployment's arguments as JSON, secrets sealed: what is known of it where Redis was lost."""
+    """The deployment's arguments, sealed: what is known of it where Redis was lost; empty where there is no key."""
     SECRETS = "secret-variables"
     """The names of the variables whose values are shown nowhere, comma-separated."""
 

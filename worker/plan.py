@@ -45,6 +45,11 @@ def fingerprint(spec: DeploymentSpec, image_id: str, network: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def spec_purpose(project: str, stage: str, deployment_id: str) -> str:
+    """What a container's label of its deployment's arguments is sealed for: no other container can have it."""
+    return f"arguments of deployment {deployment_id} of {project}/{stage}"
+
+
 def published_ports(spec: DeploymentSpec, exposed: Sequence[str]) -> dict[str, int | None]:
     """Every EXPOSEd port and every one asked for; None is a host port that the engine picks (R13)."""
     return {**dict.fromkeys(exposed), **spec.ports}
@@ -71,6 +76,11 @@ def temporary_name(wanted: str, deployment_id: str) -> str:
     """The name of a candidate that waits for its name, or of an older instance that has lost it."""
     # Not the id's beginning: clients choose ids, and may choose `deploy-1` and `deploy-10`.
     return f"{wanted}-{hashlib.sha256(deployment_id.encode()).hexdigest()[:8]}"
+
+
+def has_temporary_name(container: Listed, deployment_id: str) -> bool:
+    """Whether a container is a candidate that an older instance keeps from its name, or has lost it as the older."""
+    return container.name.endswith(temporary_name("", deployment_id))
 
 
 def live_twin(labels: Labels, older: Sequence[Listed], mark: str) -> Listed | None:
@@ -144,7 +154,8 @@ def container_spec(
         image_id=image_id,
         network=network,
         aliases=spec.aliases,
-        labels={**spec.labels, **ours},
+        # An image's own labels become the container's, unless these are in their place.
+        labels={**spec.labels, **dict.fromkeys((labels.key(each) for each in Label), ""), **ours},
         environment=spec.env,
         ports=published_ports(spec, exposed),
         command=spec.command,
@@ -159,20 +170,20 @@ def container_spec(
 
 
 def candidate(
-    container: ContainerSpec, *, name: str, labels: Labels, mark: str, asked_for: str, withhold_aliases: bool
+    container: ContainerSpec, *, name: str, labels: Labels, mark: str, sealed_spec: str, withhold_aliases: bool
 ) -> ContainerSpec:
     """The same for a container that has yet to be proven, and gets what it lacks when it is promoted.
 
     Not restarted, its first end is its last, with exit code and output to show. Without aliases that an older
-    instance may hold, nobody reaches it by them: the engine's DNS hands out both, proven or not. `asked_for` is all
-    of the deployment's arguments, which its container keeps in case the record is lost.
+    instance may hold, nobody reaches it by them: the engine's DNS hands out both, proven or not. `sealed_spec` is
+    what its container keeps of the deployment's arguments in case the record is lost.
     """
     return replace(
         container,
         name=name,
         restart="no",
         aliases=() if withhold_aliases else container.aliases,
-        labels={**container.labels, labels.key(Label.FINGERPRINT): mark, labels.key(Label.SPEC): asked_for},
+        labels={**container.labels, labels.key(Label.FINGERPRINT): mark, labels.key(Label.SPEC): sealed_spec},
     )
 
 

@@ -3,10 +3,13 @@
 import logging
 import os
 import threading
+from queue import SimpleQueue
 from typing import Any
 
 import structlog
+from celery.exceptions import WorkerShutdown
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.worker.control import control_command
 
 from worker import log
 from worker.driver import driver, send_reconcile
@@ -14,6 +17,8 @@ from worker.engine import close_engine
 from worker.interrupt import interruptible
 from worker.keyring import keyring
 from worker.settings import SettingsInvalid, settings
+
+_told: SimpleQueue[None] = SimpleQueue()
 
 
 @setup_logging.connect
@@ -32,26 +37,45 @@ def _check_keys(**_: Any) -> None:
 
 
 @worker_ready.connect
-def _start_driver(**_: Any) -> None:
+def _begin(**_: Any) -> None:
+    threading.Thread(target=_end_in_time, name="end", daemon=True).start()
     driver().start()
     # Whatever happened while nobody worked here is set right at once.
     send_reconcile()
 
 
 @worker_shutting_down.connect
-def _hand_on(**_: Any) -> None:
-    # Celery waits for what runs, however long. What is broken off here, or left at the end of the wait, is due again
-    # for another worker, or for this one once it is back.
-    driver().hand_on()
-    interruptible.break_off_all()
+def _told_to_end(**_: Any) -> None:
+    # Called within the signal's handler, where a lock may be held by the very thread that would wait for it.
+    _told.put(None)
+
+
+@control_command(name="shutdown")
+def shutdown(_: object, **__: object) -> None:
+    """End, as on SIGTERM. Replaces Celery's command of this name, which tells nobody before it does."""
+    _told.put(None)
+    raise WorkerShutdown(0)
+
+
+def _end_in_time() -> None:
+    """Once the worker is told to end, see to it that it does.
+
+    Celery waits for what runs, however long. What is broken off here, or left at the end of the wait, is due again for
+    another worker, or for this one once it is back.
+    """
+    _told.get()
     patience = threading.Timer(settings().shutdown_seconds, _leave)
     patience.daemon = True
     patience.start()
+    driver().hand_on()
+    interruptible.break_off_all()
 
 
 def _leave() -> None:
-    structlog.get_logger().warning("left_unfinished", after_seconds=settings().shutdown_seconds)
-    os._exit(1)
+    try:
+        structlog.get_logger().warning("left_unfinished", after_seconds=settings().shutdown_seconds)
+    finally:
+        os._exit(1)
 
 
 @worker_shutdown.connect

@@ -18,7 +18,7 @@ isn't done: nobody holds it, and no thread waits.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
@@ -101,14 +101,14 @@ class Found(BaseModel):
     seconds: dict[str, float] = {}
 
 
-class Break(StrEnum):
-    """Why a step is broken off by somebody else than the one who does it."""
+class Break(IntEnum):
+    """Why a step is broken off by somebody else than the one who does it; the greater counts."""
 
-    LOST = "lost"
-    """The lease is gone: another worker may hold the step."""
-    CANCELLED = "cancelled"
-    SHUTDOWN = "shutdown"
+    SHUTDOWN = 1
     """The worker ends, and another one is to go on."""
+    CANCELLED = 2
+    LOST = 3
+    """The lease is gone: another worker may hold the step."""
 
 
 @dataclass(eq=False)
@@ -150,6 +150,5 @@ class Claim:
 
     def break_off(self, why: Break) -> None:
         """Have the thread that holds this claim stop as soon as it can."""
-        if self.broken_off is None or why is Break.LOST:
-            self.broken_off = why
+        self.broken_off = max(why, self.broken_off or why)
         self.interrupt.set()

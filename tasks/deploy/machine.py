@@ -169,6 +169,7 @@ def _check(claim: Claim, committed: Committed) -> None:
         return
     claim.break_off(Break.CANCELLED if committed is Committed.CANCELLED else Break.LOST)
     check_bounds(claim)
+    raise AssertionError("a refused commit breaks the step off")
 
 
 def _failed(claim: Claim, cause: DeploymentError) -> dict[str, Any]:

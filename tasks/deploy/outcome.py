@@ -42,9 +42,12 @@ def step_progress(claim: Claim, **meta: object) -> None:
 
 def store_failure_again(deployment_id: str) -> None:
     """Store the result of a deployment that has failed once more, in case something late was stored over it."""
-    standing = deployments().standings([deployment_id]).get(deployment_id)
-    if standing and standing.error and standing.step in {Step.REPORT, Step.ENDED}:
-        app.backend.store_result(deployment_id, standing.error, states.FAILURE)
+    try:
+        standing = deployments().standings([deployment_id]).get(deployment_id)
+        if standing and standing.error and standing.step in {Step.REPORT, Step.ENDED}:
+            app.backend.store_result(deployment_id, standing.error, states.FAILURE)
+    except (RedisError, RuntimeError) as error:
+        log.warning("result_not_stored_again", deployment=deployment_id, error=str(error))
 
 
 def pull_progress(claim: Claim) -> Callable[[PullProgress], None]:

@@ -13,8 +13,9 @@ from celery.worker.control import control_command
 from celery.worker.request import Request
 from redis.exceptions import RedisError
 
-from tasks.cancel import cancelled
+from tasks.cancel import end
 from worker.interrupt import interruptible
+from worker.store import deployments
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ def revoke(_: object, task_id: str | Sequence[str], **__: object) -> dict[str, s
     """
     ids = [task_id] if isinstance(task_id, str) else list(task_id)
     try:
-        states = {each: cancelled(each) for each in ids}
+        states = {each: end(each) for each in ids}
     except RedisError as error:
         log.warning("not_cancelled", deployments=ids, error=str(error))
         return {"error": f"Redis can't be had: {error}"}
@@ -42,4 +43,14 @@ class DeploymentRequest(Request):
     """The message of a deployment: also a revoked one is accepted, so that it ends as one that was cancelled."""
 
     def revoked(self) -> Any:
-        return self.expires and self.maybe_expire() and super().revoked()
+        if not self.expires or self._is_accepted():
+            return False
+        return self.maybe_expire() and super().revoked()
+
+    def _is_accepted(self) -> bool:
+        # A worker that died before it could acknowledge leaves the message of a deployment that is under way.
+        try:
+            return deployments().is_known(self.id)
+        except RedisError as error:
+            log.warning("expiry_not_judged", deployment=self.id, error=str(error))
+            return True

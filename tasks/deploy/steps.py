@@ -16,7 +16,8 @@ from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
 from worker.engine import Container, ContainerRef, Listed, PullProgress, engine
-from worker.errors import DeploymentError, EngineUnavailable
+from worker.errors import ContainerNotFound, DeploymentError, EngineUnavailable
+from worker.keyring import keyring
 from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
@@ -86,7 +87,7 @@ def create(claim: Claim) -> Done:
         name=plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted)),
         labels=containers.labels,
         mark=mark,
-        asked_for=spec.model_dump_json(exclude_defaults=True),
+        sealed_spec=_sealed_spec(claim),
         withhold_aliases=bool(older),
     )
     made = make(spec, candidate, claim.id)
@@ -118,9 +119,10 @@ def start(claim: Claim) -> Done:
     try:
         with with_evidence(containers, _container(claim)):
             started = containers.start(_container(claim))
-    except EngineUnavailable:
+    except (EngineUnavailable, ContainerNotFound) as error:
         # An engine that died while it started a container can have half of it left (`task …: already exists`).
-        if claim.attempt < _STARTS_BEFORE_MADE_AGAIN or claim.found.made_again:
+        is_hopeless = isinstance(error, ContainerNotFound) or claim.attempt >= _STARTS_BEFORE_MADE_AGAIN
+        if claim.found.made_again or not is_hopeless:
             raise
         containers.remove(_container(claim), force=True)
         return Done(_with(claim, made_again=True, container_id=None, container_name=None), to=Step.CREATE)
@@ -208,7 +210,7 @@ def undo(claim: Claim) -> Done:
             if each.name == plan.temporary_name(wanted, _deployment_of(each)) and not containers.find_named(wanted):
                 containers.rename(each, wanted)
     except DeploymentError:
-        if claim.attempt == MOST_ATTEMPTS:
+        if claim.attempt >= MOST_ATTEMPTS:
             # Whoever asked has waited long enough; the removal is tried again until the engine is back.
             outcome.store(claim)
         raise
@@ -242,6 +244,15 @@ def _container(claim: Claim) -> ContainerRef:
 def _wanted_name(claim: Claim) -> str:
     spec = claim.spec
     return container_name(settings().name_prefix, spec.project, spec.stage, ImageReference.parse(spec.image))
+
+
+def _sealed_spec(claim: Claim) -> str:
+    """The arguments for a label, which many programs read: sealed, or none at all."""
+    spec = claim.spec
+    if not keyring().has_keys:
+        return ""
+    purpose = plan.spec_purpose(spec.project, spec.stage, claim.id)
+    return keyring().seal(spec.model_dump_json(exclude_defaults=True), purpose)
 
 
 def _older_instances(claim: Claim) -> list[Listed]:

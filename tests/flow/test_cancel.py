@@ -72,7 +72,8 @@ def test_flower_s_revoke_is_a_cancel(stage, proving, flower):
     stage.until(lambda: json.loads(flower(f"/api/task/info/{sent.id}"))["state"] == "FAILURE")
 
 
-def test_a_pull_stops_at_the_engine_within_a_second(stage):
+@pytest.mark.alone
+def test_a_pull_stops_at_the_engine_within_a_second(stage, record_property):
     with ThrottledRegistry() as registry:
         sent = stage.send("docker.deploy", **stage.deployment(registry.image))
         assert registry.has_sent(5_000_000)
@@ -81,7 +82,10 @@ def test_a_pull_stops_at_the_engine_within_a_second(stage):
         assert registry.hung_up.wait(10)
         seconds, sent_bytes = time.monotonic() - asked_at, registry.sent
         assert is_cancelled(stage, sent)
-        print(f"cancelled while pulling 1 GB at 10 MB/s: no byte more after {seconds:.2f} s, {sent_bytes / 1e6:.0f} MB")
+        record_property(
+            "figure",
+            f"cancelled while pulling 1 GB at 10 MB/s: no byte more after {seconds:.2f} s, {sent_bytes / 1e6:.0f} MB",
+        )
         assert seconds < 1
         assert registry.sent == sent_bytes
     assert stage.containers() == []

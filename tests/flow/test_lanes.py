@@ -11,6 +11,8 @@ from celery import Celery
 from tests.flow.conftest import Installation, Stage
 from tests.throttled_registry import ThrottledRegistry
 
+pytestmark = pytest.mark.alone
+
 CONCURRENCY = 4
 WAITING = 40
 
@@ -40,7 +42,7 @@ def seconds_of(ask):
     return time.monotonic() - began
 
 
-def test_forty_that_wait_for_their_health_check_hold_up_nobody(make_stage, images):
+def test_forty_that_wait_for_their_health_check_hold_up_nobody(make_stage, images, record_property):
     """By then they have been listed a hundred times, and one more stage has been deployed to."""
     image = images("late", "v1", healthcheck=["/bin/busybox", "sleep", "30"], health_seconds=60)
     stage = make_stage()
@@ -55,10 +57,11 @@ def test_forty_that_wait_for_their_health_check_hold_up_nobody(make_stage, image
     meanwhile = seconds_of(lambda: stage.deploy("shop:v2", policy="missing"))
     still = sum(not each.ready() for each in sent)
     p95 = statistics.quantiles(list_seconds, n=20)[-1]
-    print(
+    record_property(
+        "figure",
         f"{still} of {WAITING} waiting, concurrency {CONCURRENCY}: docker.list p50 "
         f"{statistics.median(list_seconds) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms; a deployment of another stage took "
-        f"{meanwhile:.1f} s, and {usual:.1f} s before"
+        f"{meanwhile:.1f} s, and {usual:.1f} s before",
     )
     assert still > WAITING / 2
     assert p95 < 0.1

@@ -7,6 +7,7 @@ import redis
 from celery import Celery
 
 from tests.flow.conftest import Installation, Stage
+from tests.flow.doomed import Doom, start_worker
 
 LEASE = 2
 """Seconds: what `Installation` sets."""
@@ -50,11 +51,11 @@ def was_redelivered(stage, task_id):
 
 def test_another_worker_does_what_a_killed_one_was_at(stage, stubborn):
     with stage.installation.worker(stage.client) as doomed:
-        sent = in_work(stage, stubborn, 8)
+        sent = in_work(stage, stubborn, 12)
         with stage.installation.worker(stage.client):
             assert sent.state == "STARTED"
             doomed.kill()
-            assert sent.get(timeout=30)["container_id"] == stubborn
+            assert sent.get(timeout=60)["container_id"] == stubborn
     assert was_redelivered(stage, sent.id)
 
 
@@ -84,32 +85,40 @@ def test_what_waits_in_a_worker_for_its_time_is_done_once(stage):
 
 
 @pytest.mark.parametrize(
-    ("task", "arguments"),
-    [("docker.list", {}), ("docker.deploy", {"project": "shop", "stage": "live", "image": "acme/shop:1"})],
-    ids=["docker.list", "docker.deploy"],
+    ("task", "arguments", "effect"),
+    [
+        ("docker.inspect", {"image": "acme/shop:1"}, "GET /images/.*"),
+        ("docker.deploy", {"project": "shop", "stage": "live", "image": "acme/shop:1"}, "accept"),
+    ],
+    ids=["docker.inspect", "docker.deploy"],
 )
-def test_what_kills_every_worker_is_given_up(stage, task, arguments):
-    error = given_up(stage, task, stage.send(task, **arguments))
-    assert f"{task} failed: its worker died or was lost 5 times" in error.args[0]
+def test_what_kills_every_worker_is_given_up(stage, task, arguments, effect):
+    error = given_up(stage, Doom("before", effect), stage.send(task, **arguments))
+    assert f"{task} failed: its worker died, or gave it back, 5 times" in error.args[0]
 
 
 def test_a_step_that_kills_every_worker_ends_its_deployment(stage, images):
     with stage.installation.worker(stage.client):
         before = stage.deploy(images("shop", "v1"), policy="missing")
     sent = stage.send("docker.deploy", **stage.deployment("shop:v2", policy="missing"))
-    error = given_up(stage, "docker.deploy.create", sent)
+    error = given_up(stage, Doom("before", "POST /containers/create"), sent)
     assert "step create was begun 5 times and never came to an end" in error.args[0]
     assert [each["Id"] for each in stage.containers()] == [before["container_id"]]
 
 
-def given_up(stage, deadly, sent):
+def given_up(stage, doom, sent):
     """Start one worker after the other that dies of it, and return its error."""
+    doom.armed.set()
     deaths = 0
     while not sent.ready():
         assert deaths < 6
-        with stage.installation.process("worker", app="tests.flow.deadly", DEADLY=deadly) as worker:
-            stage.until(lambda worker=worker: sent.ready() or worker.poll() is not None)
-            deaths += worker.poll() is not None
+        worker = start_worker(stage.installation.environment, stage.installation.folder / "doomed.log", doom)
+        try:
+            stage.until(lambda worker=worker: sent.ready() or not worker.is_alive())
+            deaths += not worker.is_alive()
+        finally:
+            worker.kill()
+            worker.join()
     assert deaths == 5
     error = sent.get(propagate=False)
     assert type(error).__name__ == "EngineUnavailable"

@@ -68,6 +68,11 @@ def test_accepting_twice_changes_nothing(records):
     assert records.claim("a", Step.PULL) is None
 
 
+def test_the_first_step_is_told_again_while_nobody_has_begun_it(records):
+    records.accept("a", spec())
+    assert records.accept("a", spec()) == Due("a", Step.PULL, "local")
+
+
 def test_only_the_step_that_is_due_can_be_claimed(records):
     records.accept("a", spec())
     assert records.claim("a", Step.CREATE) is None
@@ -271,10 +276,10 @@ def test_a_cancelled_step_that_somebody_is_at_is_his_to_end(records):
     records.accept("a", spec())
     records.accept("b", spec("other"))
     claims = [records.claim("a", Step.PULL), records.claim("b", Step.PULL)]
-    assert records.cancelled(claims) == []
+    assert records.those_cancelled(claims) == []
     cancelling = records.cancel("a")
     assert (cancelling.outcome, cancelling.due) == ("cancelling", None)
-    assert records.cancelled(claims) == claims[:1]
+    assert records.those_cancelled(claims) == claims[:1]
     # What it has done without noticing counts no more.
     assert records.advance(claims[0], Step.INSPECT, Found()) is Committed.CANCELLED
     assert records.advance(claims[0], Step.UNDO, Found(), DeploymentCancelled("Enough.")) is Committed.COMMITTED
@@ -298,11 +303,11 @@ def test_one_that_waits_for_its_stage_can_be_cancelled(records):
 
 def test_one_that_is_yet_to_come_can_be_cancelled(records):
     assert records.cancel("a").outcome == "unknown"
-    records.accept("a", spec())
-    assert records.claim("a", Step.PULL).broken_off is Break.CANCELLED
-    records.cancel("b")
-    records.accept("b", spec())
-    assert records.claim("b", Step.EXPIRE).broken_off is Break.CANCELLED
+    records.accept("running", spec())
+    records.accept("waiting", spec())
+    assert records.accept("a", spec()) == Due("a", Step.EXPIRE, "local")
+    assert records.claim("a", Step.EXPIRE).broken_off is Break.CANCELLED
+    assert records.close(records.claim("running", Step.PULL)) == Due("waiting", Step.PULL, "local")
 
 
 def test_what_is_past_its_proof_or_has_ended_is_not_cancelled(records):

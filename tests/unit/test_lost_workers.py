@@ -41,7 +41,7 @@ def test_the_fifth_lost_worker_is_the_last(counted, deliver):
     counted.answer = 4
     tasks.base.check_redelivery(TASK)
     counted.answer = 5
-    with pytest.raises(EngineUnavailable, match="lost 5 times"):
+    with pytest.raises(EngineUnavailable, match="gave it back, 5 times"):
         tasks.base.check_redelivery(TASK)
 
 

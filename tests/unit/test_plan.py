@@ -88,15 +88,18 @@ def test_labels_of_the_caller_never_hide_ours():
         "docker-watcher.image": "docker.io/acme/shop:1",
         "docker-watcher.digest": "sha256:9",
         "docker-watcher.secret-variables": "",
+        # Empty, not absent: an image may have labels of these names.
+        "docker-watcher.fingerprint": "",
+        "docker-watcher.spec": "",
     }
 
 
 def test_a_candidate_is_not_restarted_and_lacks_aliases_that_an_older_instance_may_hold():
     asked = planned(changed(aliases=["web"]))
-    first = plan.candidate(asked, name="x", labels=OURS, asked_for="{}", mark="f1", withhold_aliases=False)
+    first = plan.candidate(asked, name="x", labels=OURS, sealed_spec="{}", mark="f1", withhold_aliases=False)
     assert (first.name, first.restart, first.aliases) == ("x", "no", ["web"])
     assert first.labels["docker-watcher.fingerprint"] == "f1"
-    later = plan.candidate(asked, name="x", labels=OURS, asked_for="{}", mark="f1", withhold_aliases=True)
+    later = plan.candidate(asked, name="x", labels=OURS, sealed_spec="{}", mark="f1", withhold_aliases=True)
     assert later.aliases == ()
     assert asked.restart == "always"
 

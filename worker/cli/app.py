@@ -1,13 +1,12 @@
 """The commands of `dw`."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from worker.cli import client, deploy
 from worker.cli import credential as credential_commands
-from worker.cli.output import err, errors_shown, out, show_json, show_table, urls
+from worker.cli.output import errors_shown, out, show_json, show_table, urls
 from worker.errors import ContainerNotFound, SpecInvalid
 from worker.keyring import keyring
 from worker.plan import seal_purpose
@@ -97,7 +96,7 @@ def cancel(
     """End a deployment that is under way, and wait until what it has made is removed."""
     with errors_shown(as_json=as_json):
         answer = deploy.cancel(deployment, answer_timeout)
-        show_json(answer) if as_json else out.print(deploy.CANCELLING[answer["state"]].format(deployment))
+        show_json(answer) if as_json else out.print(deploy.STATES[answer["state"]].format(deployment))
         if answer["state"] != "cancelled":
             raise typer.Exit(1)
 
@@ -202,11 +201,7 @@ def seal(stage: Stage, name: str, as_json: Json = False) -> None:
 
 def main() -> None:
     """Run `dw`."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        err.print("Interrupted: what was enqueued goes on.")
-        sys.exit(130)
+    app()
 
 
 def _containers(stage: str | None, timeout: float, *, every: bool) -> list[dict[str, Any]]:

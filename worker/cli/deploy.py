@@ -15,7 +15,7 @@ _CANCELLED_WITHIN = 30
 _STEPS = ("pull", "inspect", "create", "connect", "start", "prove", "promote", "retire")
 
 
-CANCELLING = {
+STATES = {
     "cancelled": "Deployment {} is cancelled: what it had made is removed.",
     "cancelling": "Deployment {} is being cancelled, and that isn't done yet: see the workers' logs if it stays so.",
     "live": "Deployment {} has succeeded already: it is live.",
@@ -33,19 +33,29 @@ def cancel(task_id: str, patience: float) -> dict[str, Any]:
 
     Raises Unanswered.
     """
+    give_up_at = time.monotonic() + patience
     answer: dict[str, Any] = client.ask("docker.cancel", patience, deployment_id=task_id)
-    if answer["state"] == "cancelling" and client.has_ended_within(task_id, patience):
-        answer["state"] = "cancelled"
+    # Not until the result is there: a removal that the engine refuses goes on after that.
+    while answer["state"] == "cancelling" and time.monotonic() < give_up_at:
+        client.has_ended_within(task_id, give_up_at - time.monotonic())
+        answer = client.ask("docker.cancel", patience, deployment_id=task_id)
     return answer
 
 
 def interrupted(task_id: str, *, cancels: bool) -> None:
     """Ctrl-C while a deployment is followed: cancel it where that was asked for, or is answered with yes."""
-    if cancels or (sys.stdin.isatty() and typer.confirm("Cancel the deployment?", err=True)):
+    if cancels or _is_wanted():
         state = cancel(task_id, _CANCELLED_WITHIN)["state"]
-        err.print(CANCELLING[state].format(task_id))
+        err.print(STATES[state].format(task_id))
     else:
         err.print(f"The deployment goes on; to end it: dw cancel {task_id}")
+
+
+def _is_wanted() -> bool:
+    try:
+        return sys.stdin.isatty() and typer.confirm("Cancel the deployment?", err=True)
+    except typer.Abort:
+        return False
 
 
 def follow(task_id: str) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 --       the mark of a deployment that was cancelled before it came, the set of all stages.
 -- ARGV: key prefix, id, host, stage, spec, seconds to the deadline, first step, report step,
 --       seconds until a sent step counts as lost.
--- Returns {what became of it: known, running, waiting or superseded; the id whose step is due, the step, its host}.
+-- Returns {what became of it: known, cancelled, running, waiting or superseded; the id whose step is due, the step, its host}.
 local prefix, id, host, stage = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local first, report, patience = ARGV[7], ARGV[8], ARGV[9]
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  return {'known', '', '', ''}
+local known = redis.call('HMGET', KEYS[1], 'step', 'attempt', 'host')
+if known[1] then
+  -- The answer to the first run may have been lost, and with it the word to send the first step.
+  local is_new = known[1] == first and known[2] == '0'
+  return {'known', is_new and id or '', is_new and first or '', known[3]}
 end
 
 local time = now()
@@ -18,7 +21,9 @@ redis.call('HSET', KEYS[1], 'spec', ARGV[5], 'host', host, 'stage', stage, 'orde
   'deadline', time + ARGV[6])
 redis.call('SADD', KEYS[7], stage)
 if redis.call('DEL', KEYS[6]) == 1 then
+  -- Neither the one that waits nor the stage is any business of one that ends before it begins.
   redis.call('HSET', KEYS[1], 'cancel', 1)
+  return {'cancelled', id, 'expire', make_due(prefix, id, 'expire', patience)}
 end
 
 local running = redis.call('HGET', KEYS[2], 'running')
@@ -51,10 +56,8 @@ if not running or running == '' then
 end
 
 redis.call('HSET', KEYS[2], 'waiting', id)
--- One that was cancelled before it came has nothing to wait for.
-local due = redis.call('HEXISTS', KEYS[1], 'cancel') == 1 and time or time + ARGV[6]
-redis.call('HSET', KEYS[1], 'step', 'expire', 'due', due)
-redis.call('ZADD', KEYS[3], due, id)
+redis.call('HSET', KEYS[1], 'step', 'expire', 'due', time + ARGV[6])
+redis.call('ZADD', KEYS[3], time + ARGV[6], id)
 if not waiting then
   return {'waiting', '', '', ''}
 end

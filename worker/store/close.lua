@@ -5,7 +5,8 @@
 --       how it ended: live, unchanged or failed; the error.
 -- Returns {1 if it was closed, the id that has the stage now or '', and its host}.
 local prefix, id, outcome = ARGV[1], ARGV[2], ARGV[8]
-if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[3] then
+local record = redis.call('HMGET', KEYS[1], 'fence', 'step')
+if record[1] ~= ARGV[3] or record[2] == 'ended' then
   return {0, '', ''}
 end
 redis.call('HSET', KEYS[1], 'step', 'ended', 'ended', now(), 'outcome', outcome, 'error', ARGV[9])

@@ -59,6 +59,8 @@ class Standing:
     step: Step
     outcome: str | None
     """`live`, `unchanged`, `failed` or `adopted` once it has ended."""
+    unchanged: bool
+    """Nothing was to be done, as is known before the end."""
     container_id: str | None
     error: DeploymentError | None
     unretired: Sequence[str]
@@ -150,7 +152,7 @@ class Deployments:
         return Due(due, Step(step), its_host) if due else None
 
     def cancel(self, deployment_id: str) -> Cancelling:
-        """Have a deployment end, if it isn't past the point where it can; one that is yet to come ends at once."""
+        """Have a deployment end, if it isn't past the point where it can; one that is yet to come ends once it does."""
         outcome, step, its_host = self._run(
             "cancel",
             keys=[self._record(deployment_id), self._key("cancelled", deployment_id)],
@@ -158,7 +160,7 @@ class Deployments:
         )
         return Cancelling(outcome, Due(deployment_id, Step(step), its_host) if step else None)
 
-    def cancelled(self, claims: Sequence[Claim]) -> list[Claim]:
+    def those_cancelled(self, claims: Sequence[Claim]) -> list[Claim]:
         """Those of the claims whose deployment was cancelled."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for claim in claims:
@@ -169,7 +171,7 @@ class Deployments:
         """How far these deployments are; those without a record are left out."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for each in deployment_ids:
-                pipeline.hmget(self._record(each), "step", "outcome", "found", "error")
+                pipeline.hmget(self._record(each), "step", "outcome", "spec", "found", "error", "superseded_by")
             found = zip(deployment_ids, pipeline.execute(), strict=True)
         return {each: _standing(*fields) for each, fields in found if fields[0] in _STEPS}
 
@@ -361,14 +363,7 @@ def _holder() -> str:
 def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, str]) -> Claim:
     step = Step(record["step"])
     # What was accepted once, by another version of this code or under other settings, is not judged anew.
-    spec = DeploymentSpec.model_validate_json(record["spec"], extra="ignore", context=ACCEPTED)
-    error = _error(record["error"])
-    if by := record.get("superseded_by"):
-        error = DeploymentSuperseded(
-            f"Deployment of {spec.image} to {spec.project}/{spec.stage} was superseded before it began: deployment "
-            f"{by} was asked for later and takes its place.",
-            {"by": by, "image": spec.image},
-        )
+    spec = _spec(record["spec"])
     return Claim(
         id=deployment_id,
         step=step,
@@ -376,7 +371,7 @@ def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, 
         attempt=int(record["attempt"]),
         spec=spec,
         found=Found.model_validate_json(record["found"]),
-        error=error,
+        error=_error(record["error"]) or _superseded(spec, record.get("superseded_by")),
         trouble=_error(record.get("trouble")),
         since=float(record["since"]),
         now=now,
@@ -386,9 +381,32 @@ def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, 
     )
 
 
-def _standing(step: str, outcome: str | None, found: str, error: str | None) -> Standing:
+def _standing(
+    step: str, outcome: str | None, spec: str, found: str, error: str | None, superseded_by: str | None
+) -> Standing:
     known = Found.model_validate_json(found)
-    return Standing(Step(step), outcome, known.container_id, _error(error), known.unretired)
+    return Standing(
+        step=Step(step),
+        outcome=outcome,
+        unchanged=known.unchanged,
+        container_id=known.container_id,
+        error=_error(error) or _superseded(_spec(spec), superseded_by),
+        unretired=known.unretired,
+    )
+
+
+def _spec(text: str) -> DeploymentSpec:
+    return DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
+
+
+def _superseded(spec: DeploymentSpec, by: str | None) -> DeploymentSuperseded | None:
+    if not by:
+        return None
+    return DeploymentSuperseded(
+        f"Deployment of {spec.image} to {spec.project}/{spec.stage} was superseded before it began: deployment "
+        f"{by} was asked for later and takes its place.",
+        {"by": by, "image": spec.image},
+    )
 
 
 def _error(text: str | None) -> DeploymentError | None:
