@@ -131,6 +131,9 @@ class Keyspace:
     def hgetall(self, key):
         return [each for pair in self._find(key, {}).items() for each in pair]
 
+    def hkeys(self, key):
+        return list(self._find(key, {}))
+
     def hexists(self, key, field):
         return int(field in self._find(key, {}))
 
