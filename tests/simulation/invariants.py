@@ -162,7 +162,7 @@ class Invariants:
         error = self._record(deployment_id).get("error")
         return DeploymentError.from_json(error) if error else None
 
-    def _has_excuse(self, asked, record, error):
+    def _has_excuse(self, asked, record, error):  # noqa: PLR0911  # one for each excuse
         weather = self._world.weather
         if error == "DeploymentSuperseded":
             return self.accepted_of(asked.stage)[-1] != asked.id

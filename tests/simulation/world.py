@@ -166,7 +166,7 @@ class World:
         if fate is Fate.KILLED_BEFORE:
             self._die(process, what, fate)
         try:
-            failed = self._prevented(activity, system, what, fate)
+            failed = self._prevented(activity, system, fate)
             answer = None if failed else self.invariants.watched(system, what, action)
         except faults.EXPECTED as error:
             self.story.tell(process.name, what, repr(error))
@@ -196,7 +196,7 @@ class World:
         self.scheduler.sleep(seconds)
         activity.calling = None
 
-    def _prevented(self, activity, system, what, fate):
+    def _prevented(self, activity, system, fate):
         """The error that keeps an effect from being done."""
         process = activity.process
         if fate in {Fate.REFUSED, Fate.FAILED_INSIDE}:
