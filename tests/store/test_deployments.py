@@ -155,6 +155,7 @@ def test_a_stage_has_one_running_and_one_waiting_and_the_newest_waits(records):
     assert records.accept("other", spec("other")) == Due("other", Step.PULL, "local")
     assert records.accept("b", spec()) is None
     assert records.accept("c", spec()) == Due("b", Step.REPORT, "local")
+    assert type(records.standings(["b"])["b"].error).__name__ == "DeploymentSuperseded"
     superseded = records.claim("b", Step.REPORT)
     assert type(superseded.error).__name__ == "DeploymentSuperseded"
     assert superseded.error.facts["by"] == "c"

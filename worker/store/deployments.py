@@ -169,7 +169,7 @@ class Deployments:
         """How far these deployments are; those without a record are left out."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for each in deployment_ids:
-                pipeline.hmget(self._record(each), "step", "outcome", "found", "error")
+                pipeline.hmget(self._record(each), "step", "outcome", "found", "error", "superseded_by", "spec")
             found = zip(deployment_ids, pipeline.execute(), strict=True)
         return {each: _standing(*fields) for each, fields in found if fields[0] in _STEPS}
 
@@ -360,15 +360,7 @@ def _holder() -> str:
 
 def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, str]) -> Claim:
     step = Step(record["step"])
-    # What was accepted once, by another version of this code or under other settings, is not judged anew.
-    spec = DeploymentSpec.model_validate_json(record["spec"], extra="ignore", context=ACCEPTED)
-    error = _error(record["error"])
-    if by := record.get("superseded_by"):
-        error = DeploymentSuperseded(
-            f"Deployment of {spec.image} to {spec.project}/{spec.stage} was superseded before it began: deployment "
-            f"{by} was asked for later and takes its place.",
-            {"by": by, "image": spec.image},
-        )
+    spec = _spec(record["spec"])
     return Claim(
         id=deployment_id,
         step=step,
@@ -376,8 +368,8 @@ def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, 
         attempt=int(record["attempt"]),
         spec=spec,
         found=Found.model_validate_json(record["found"]),
-        error=error,
-        trouble=_error(record.get("trouble")),
+        error=_error(record["error"], record.get("superseded_by"), spec),
+        trouble=DeploymentError.from_json(record["trouble"]) if record.get("trouble") else None,
         since=float(record["since"]),
         now=now,
         deadline=float(record["deadline"]),
@@ -386,10 +378,22 @@ def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, 
     )
 
 
-def _standing(step: str, outcome: str | None, found: str, error: str | None) -> Standing:
+def _standing(step: str, outcome: str | None, found: str, error: str, by: str | None, spec: str) -> Standing:
     known = Found.model_validate_json(found)
-    return Standing(Step(step), outcome, known.container_id, _error(error), known.unretired)
+    return Standing(Step(step), outcome, known.container_id, _error(error, by, _spec(spec)), known.unretired)
 
 
-def _error(text: str | None) -> DeploymentError | None:
+def _spec(text: str) -> DeploymentSpec:
+    # What was accepted once, by another version of this code or under other settings, is not judged anew.
+    return DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
+
+
+def _error(text: str, superseded_by: str | None, spec: DeploymentSpec) -> DeploymentError | None:
+    # The script that has one superseded leaves the words to whoever reads it.
+    if superseded_by:
+        return DeploymentSuperseded(
+            f"Deployment of {spec.image} to {spec.project}/{spec.stage} was superseded before it began: deployment "
+            f"{superseded_by} was asked for later and takes its place.",
+            {"by": superseded_by, "image": spec.image},
+        )
     return DeploymentError.from_json(text) if text else None
