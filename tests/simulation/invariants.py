@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 
+import redis
+
 from worker.errors import DeploymentError
 from worker.labels import Label, Labels, container_name
 from worker.reference import ImageReference
@@ -38,6 +40,7 @@ class Invariants:
         """By a container's id: whether it was made when its deployment was done with making it."""
         self._cancelled = {}
         """Deployments that are to end, to whether that was certain: nobody was at them, who could have failed."""
+        self._redis_was_lost = False
         self._answers = []
         """Deployments, and what somebody who wanted to cancel them was told."""
 
@@ -49,7 +52,11 @@ class Invariants:
             return action()
         deployment_id = what[1].rpartition(":")[2]
         before = dict(self._record(deployment_id))
+        waiting = what[0] == "close" and self._stage_hash(self._asked[deployment_id].stage).get("waiting")
+        waits = waiting and self._record(waiting).get("step") == "expire"
         answer = action()
+        if waiting and not waits and answer[1] == waiting:
+            self._fail(f"{waiting} was given its stage, and no longer waited for it")
         if what[0] == "cancel" and answer[0] in {"cancelling", "unknown"}:
             is_certain = not before or bool(answer[1])
             self._cancelled[deployment_id] = is_certain or self._cancelled.get(deployment_id, False)
@@ -58,17 +65,42 @@ class Invariants:
             self._fail(f"{what[0]} by an earlier holder changed {deployment_id}")
         if what[0] == "claim" and "holder" in before and float(before["due"]) > self._world.clock.now and answer:
             self._fail(f"{record['holder']} claimed {deployment_id}, which {before['holder']} holds")
-        if record and not before:
+        if what[0] == "accept" and record and not before:
             self.accepted.append(deployment_id)
         if record.get("step") == "retire" != before.get("step"):
             self._note_promoted(deployment_id, record)
-        if record.get("step") == "ended" != before.get("step") and record["error"] and _container_of(record):
-            self._check_names(self._asked[deployment_id].stage)
+        if record.get("step") == "ended" != before.get("step"):
+            self._check_left(deployment_id, record)
         return answer
+
+    def _check_left(self, deployment_id, record):
+        """Of what a deployment has made, only what is live stays; without a record, nobody can tell."""
+        if self._redis_was_lost:
+            return
+        made = [each for each in self._managed() if self._deployment_of(each) == deployment_id]
+        left = [each.name for each in made if not self._late.get(each.id) and each.id != _container_of(record)]
+        if record["error"]:
+            left = [each.name for each in made if not self._late.get(each.id)]
+        if left:
+            self._fail(f"G1: {deployment_id} ended, and has left {left}")
+        if record["error"] and _container_of(record):
+            self._check_names(self._asked[deployment_id].stage)
 
     def note_answer(self, message, answer):
         if message.task == "docker.cancel":
             self._answers.append((answer["deployment_id"], answer["state"]))
+        if message.task == "docker.reconcile" and not self._redis_was_lost:
+            for what in ("adopted", "released", "resumed"):
+                if answer[what]:
+                    self._fail(f"{answer[what]} had to be {what}, and nothing was lost")
+
+    def forget(self):
+        """Redis was lost: of what was asked for until now, only what was promoted matters still."""
+        self._redis_was_lost = True
+        self.accepted.clear()
+        self._cancelled.clear()
+        self._answers.clear()
+        self._late.update({each.id: True for each in self._managed()})
 
     def _check_names(self, stage):
         """A deployment that made a container and failed has given back the name that it took, if it took one."""
@@ -134,7 +166,8 @@ class Invariants:
         if error is None:
             consistent = state == "SUCCESS" and result["container_id"] == _container_of(record)
         else:
-            consistent = state == "FAILURE" and type(result) is type(error)
+            # A copy of the message that finds no Redis at each of its tries fails of that, whatever it is a copy of.
+            consistent = state == "FAILURE" and isinstance(result, (type(error), redis.RedisError))
         if not consistent:
             self._fail(f"{asked.id} ended with {error!r}, and its result is {state} {result!r}")
         if error is None and not asked.image.good:
@@ -190,17 +223,18 @@ class Invariants:
         return name in foreign or any(self._name_of(each) == name for each in others)
 
     def _check_stage(self, stage):
-        hash_ = self._world.keyspace.peek(f"{_PREFIX}stage:{'/'.join(stage)}") or {}
+        hash_ = self._stage_hash(stage)
         if hash_.get("running") or hash_.get("waiting"):
             self._fail(f"{stage} is still held: {hash_}")
         succeeded = [each for each in self.accepted_of(stage) if not self._record(each)["error"]]
         found = [each for each in self._managed() if self._stage_of(each) == stage]
         expected = [_container_of(self._record(succeeded[-1]))] if succeeded else []
-        if [each.id for each in found] != expected:
+        if [each.id for each in found] != expected and (succeeded or not self._redis_was_lost):
             names = [f"{each.name} of {self._deployment_of(each)}" for each in found]
             self._fail(f"G1, G6: {stage} has {names}, and the newest that succeeded is {succeeded[-1:]}")
         for each in found:
-            self._check_live(each)
+            if each.id in expected:
+                self._check_live(each)
 
     def _check_live(self, container):
         asked = self._asked[self._deployment_of(container)]
@@ -214,6 +248,9 @@ class Invariants:
                 self._fail(f"{container.name} lacks {network} or its aliases there")
 
     # What these share
+
+    def _stage_hash(self, stage):
+        return self._world.keyspace.peek(f"{_PREFIX}stage:{'/'.join(stage)}") or {}
 
     def _fail(self, text):
         self._broken = self._broken or text

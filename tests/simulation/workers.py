@@ -83,8 +83,9 @@ class Worker:
             self._store(task, message, retry.exc, "RETRY")
             return "tries again"
         except Reject as reject:
-            # Celery's answer where it can't send the next try: the message is gone.
-            return f"is given up: {reject}"
+            if reject.requeue:
+                self._world.deliver_again(message)
+            return f"is rejected: {reject}"
         except _EXPECTED as error:
             self._store(task, message, error, "FAILURE")
             return f"raised {error!r}"

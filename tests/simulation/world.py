@@ -85,6 +85,8 @@ class World:
             self.scheduler.after(after, lambda message=message: self.broker.put(message))
         for _ in range(self.weather.engine_restarts):
             self.scheduler.after(self.random.uniform(0, _STORM), self._stop_engine)
+        if self.weather.loses_redis:
+            self.scheduler.after(self.random.uniform(0, _STORM), self._lose_redis)
         self.scheduler.after(_STORM, self._clear_up)
 
     def _put_foreign_containers(self):
@@ -220,6 +222,10 @@ class World:
             self.broker.delivered.append(message)
             self.random.choice(alive).take(message)
 
+    def deliver_again(self, message):
+        """Have an unacknowledged message come once more, after its lease or, at another broker, a long while."""
+        self.broker.put_back(message, self.random.uniform(1, 120))
+
     def _start_worker(self, name):
         self.workers.append(Worker(self, name))
 
@@ -236,9 +242,8 @@ class World:
                 self._do_without_reply(activity.calling)
         self.scheduler.kill(process)
         self.workers.remove(process)
-        # Unacknowledged messages come again, after a long while.
         for message in process.at_work_on.values():
-            self.scheduler.after(self.random.uniform(1, 120), lambda message=message: self.deliver(message))
+            self.deliver_again(message)
         self.scheduler.after(self.random.uniform(0.5, 5), lambda: self._start_worker(f"{process.name}'"))
 
     def _do_without_reply(self, action):
@@ -250,6 +255,14 @@ class World:
             self.story.tell("engine", ("done for a dead process",), repr(error))
         else:
             self.story.tell("engine", ("done for a dead process",))
+
+    def _lose_redis(self):
+        self.story.tell("redis", ("is empty",))
+        self.weather.suffered += faults.MUCH
+        self.keyspace.lose()
+        self.broker.lose()
+        self.results.stored.clear()
+        self.invariants.forget()
 
     def _stop_engine(self):
         self.story.tell("engine", ("stops",))
