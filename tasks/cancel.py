@@ -46,4 +46,5 @@ def _state(standing: Standing) -> str:
         return "superseded"
     if standing.error:
         return "failed"
-    return standing.outcome or "live"
+    # What has yet to be reported is settled all the same.
+    return standing.outcome or ("unchanged" if standing.unchanged else "live")

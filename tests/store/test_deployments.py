@@ -393,3 +393,11 @@ def test_an_alarm_without_a_record_is_dropped(records, connection, prefix):
     connection.zadd(f"{prefix}alarms:local", {"a": 0})
     assert records.ring().steps == []
     assert not connection.exists(f"{prefix}alarms:local")
+
+
+def test_one_that_changes_nothing_is_known_as_such_before_it_is_reported(records):
+    records.accept("a", spec())
+    claim = records.claim("a", Step.PULL)
+    records.advance(claim, Step.REPORT, Found(container_id="1", unchanged=True))
+    standing = records.standings(["a"])["a"]
+    assert (standing.outcome, standing.unchanged) == (None, True)

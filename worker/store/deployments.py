@@ -60,6 +60,7 @@ class Standing:
     outcome: str | None
     """`live`, `unchanged`, `failed` or `adopted` once it has ended."""
     container_id: str | None
+    unchanged: bool
     error: DeploymentError | None
     unretired: Sequence[str]
     """Ids of older containers that it could not remove."""
@@ -380,7 +381,9 @@ def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, 
 
 def _standing(step: str, outcome: str | None, found: str, error: str, by: str | None, spec: str) -> Standing:
     known = Found.model_validate_json(found)
-    return Standing(Step(step), outcome, known.container_id, _error(error, by, _spec(spec)), known.unretired)
+    return Standing(
+        Step(step), outcome, known.container_id, known.unchanged, _error(error, by, _spec(spec)), known.unretired
+    )
 
 
 def _spec(text: str) -> DeploymentSpec:
