@@ -64,3 +64,6 @@ def admit(deployment_id: str, spec: DeploymentSpec) -> None:
     due = deployments().accept(deployment_id, spec)
     if due:
         send(due)
+    else:
+        # It waits; or it was recorded after all, and may have failed before this run's progress was stored.
+        outcome.store_failure_again(deployment_id)

@@ -1,4 +1,4 @@
-"""What is asked for: deployments of a few stages, good and broken, scattered or all at once."""
+"""What is asked for: deployments of a few stages, good and broken, scattered or all at once; and cancels of them."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,8 @@ _STAGES = (
 )
 _WITHIN = 15.0
 _SHARE_OF_BROKEN = 0.25
+_SHARE_OF_RUNS_WITH_CANCELS = 0.5
+_SHARE_OF_CANCELLED = 0.4
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ def draw(random):
     good = random.sample(GOOD, random.randint(1, 2))
     within = random.choice((0.0, 1.0, _WITHIN))
     return [_drawn(random, f"d{number}", stages, good, within) for number in range(1, random.randint(3, 8) + 1)]
+
+
+def draw_cancels(random, asked):
+    """Ids of deployments that somebody wants to be ended, and when: also before they are asked for."""
+    if random.random() >= _SHARE_OF_RUNS_WITH_CANCELS:
+        return []
+    longest = random.choice((1.0, 5.0, 20.0))
+    chosen = [each for each in asked if random.random() < _SHARE_OF_CANCELLED]
+    times = [each for each in chosen for _ in range(random.choice((1, 1, 2)))]
+    return [(max(0.0, each.after + random.uniform(-0.1, 1) * longest), each.id) for each in times]
 
 
 def _drawn(random, deployment_id, stages, good, within):

@@ -13,7 +13,6 @@ from functools import wraps
 from types import SimpleNamespace
 
 import docker
-import requests
 
 from tests.simulation.images import BY_NAME, BY_TAG, Image
 
@@ -94,7 +93,8 @@ class EngineApi:
     def start_again(self):
         """Start like a daemon: with the containers that are to run whenever it does."""
         for container in self._containers():
-            if container.policy in _RESTARTED and not container.stopped_by_user and container.state == "exited":
+            stays = container.policy == "unless-stopped" and container.stopped_by_user
+            if container.policy in _RESTARTED and not stays and container.state == "exited":
                 self._run(container)
         self.changes += 1
 
@@ -106,8 +106,9 @@ class EngineApi:
     # Images
 
     @call
-    def post(self, _url, *, params, **_):
-        image = BY_NAME.get(f"{params['fromImage']}:{params['tag']}")
+    def post(self, path, name):
+        assert path == "/images/create", "nothing else is posted by itself"
+        image = BY_NAME.get(name)
         if image is None:
             return _Pull(404, iter(()), "manifest unknown")
         return _Pull(200, self._pull(image))
@@ -347,23 +348,13 @@ class _Pull:
     """The response to a pull: a stream of lines."""
 
     def __init__(self, status, lines, message=""):
-        self.status_code, self.ok, self.text = status, status == requests.codes.ok, message
-        self.reason = message
+        self.status, self.reason, self.data = status, message, json.dumps({"message": message}).encode()
         self._lines = lines
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._lines = iter(())
-
     def __str__(self):
-        return f"a stream of status {self.status_code}"
+        return f"a stream of status {self.status}"
 
-    def json(self):
-        return {"message": self.text}
-
-    def iter_lines(self):
+    def __iter__(self):
         return (json.dumps(line).encode() for line in self._lines)
 
 

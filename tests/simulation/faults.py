@@ -26,6 +26,7 @@ class Fate(enum.Enum):
 
 _OCCURS_IN = 0.5
 """The share of runs in which a kind of fault occurs at all."""
+_LOSES_REDIS_IN = 0.1
 _CHANCES = {
     Fate.REFUSED: 0.03,
     Fate.LOST_REPLY: 0.03,
@@ -56,6 +57,7 @@ class Weather:
     doubled: float
     late: float
     engine_restarts: int
+    loses_redis: bool
     cleared_up: bool = False
     suffered: int = 0
     """How many faults there were, as to attempts that they cost."""
@@ -73,6 +75,7 @@ class Weather:
             doubled=chance(_MESSAGE_CHANCE),
             late=chance(_MESSAGE_CHANCE),
             engine_restarts=random.choice((0, 0, 0, 1, 2)),
+            loses_redis=random.random() < _LOSES_REDIS_IN,
         )
 
     def fate(self, random, system):

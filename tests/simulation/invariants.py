@@ -14,14 +14,6 @@ _FENCED = {"commit", "renew", "close"}
 _MOST_ATTEMPTS = 5
 
 
-def _is_late(state, result):
-    """Whether a copy of a message, or a worker that lost its lease, wrote over the failure that was the result.
-
-    Celery's backends keep a success from that, and no failure. It is known, and no promise is to hang on it.
-    """
-    return state in {"PROGRESS", "RETRY"} or (state == "FAILURE" and isinstance(result, redis.RedisError))
-
-
 def _container_of(record):
     return json.loads(record["found"]).get("container_id")
 
@@ -44,6 +36,13 @@ class Invariants:
         """Ids of deployments in the order in which they were accepted."""
         self._promoted = {}
         """Containers that were proven and promoted, to their stages."""
+        self._late = {}
+        """By a container's id: whether it was made when its deployment was done with making it."""
+        self._cancelled = {}
+        """Deployments that are to end, to whether that was certain: nobody was at them, who could have failed."""
+        self._redis_was_lost = False
+        self._answers = []
+        """Deployments, and what somebody who wanted to cancel them was told."""
 
     # While it runs
 
@@ -53,19 +52,55 @@ class Invariants:
             return action()
         deployment_id = what[1].rpartition(":")[2]
         before = dict(self._record(deployment_id))
+        waiting = what[0] == "close" and self._stage_hash(self._asked[deployment_id].stage).get("waiting")
+        waits = waiting and self._record(waiting).get("step") == "expire"
         answer = action()
+        if waiting and not waits and answer[1] == waiting:
+            self._fail(f"{waiting} was given its stage, and no longer waited for it")
+        if what[0] == "cancel" and answer[0] in {"cancelling", "unknown"}:
+            is_certain = not before or bool(answer[1])
+            self._cancelled[deployment_id] = is_certain or self._cancelled.get(deployment_id, False)
         record = self._record(deployment_id)
         if what[0] in _FENCED and record != before and what[what.index(deployment_id) + 1] != before["fence"]:
             self._fail(f"{what[0]} by an earlier holder changed {deployment_id}")
         if what[0] == "claim" and "holder" in before and float(before["due"]) > self._world.clock.now and answer:
             self._fail(f"{record['holder']} claimed {deployment_id}, which {before['holder']} holds")
-        if record and not before:
+        if what[0] == "accept" and record and not before:
             self.accepted.append(deployment_id)
         if record.get("step") == "retire" != before.get("step"):
             self._note_promoted(deployment_id, record)
-        if record.get("step") == "ended" != before.get("step") and record["error"] and _container_of(record):
-            self._check_names(self._asked[deployment_id].stage)
+        if record.get("step") == "ended" != before.get("step"):
+            self._check_left(deployment_id, record)
         return answer
+
+    def _check_left(self, deployment_id, record):
+        """Of what a deployment has made, only what is live stays; without a record, nobody can tell."""
+        if self._redis_was_lost:
+            return
+        made = [each for each in self._managed() if self._deployment_of(each) == deployment_id]
+        left = [each.name for each in made if not self._late.get(each.id) and each.id != _container_of(record)]
+        if record["error"]:
+            left = [each.name for each in made if not self._late.get(each.id)]
+        if left:
+            self._fail(f"G1: {deployment_id} ended, and has left {left}")
+        if record["error"] and _container_of(record):
+            self._check_names(self._asked[deployment_id].stage)
+
+    def note_answer(self, message, answer):
+        if message.task == "docker.cancel":
+            self._answers.append((answer["deployment_id"], answer["state"]))
+        if message.task == "docker.reconcile" and not self._redis_was_lost:
+            for what in ("adopted", "released", "resumed"):
+                if answer[what]:
+                    self._fail(f"{answer[what]} had to be {what}, and nothing was lost")
+
+    def forget(self):
+        """Redis was lost: of what was asked for until now, only what was promoted matters still."""
+        self._redis_was_lost = True
+        self.accepted.clear()
+        self._cancelled.clear()
+        self._answers.clear()
+        self._late.update({each.id: True for each in self._managed()})
 
     def _check_names(self, stage):
         """A deployment that made a container and failed has given back the name that it took, if it took one."""
@@ -93,10 +128,14 @@ class Invariants:
         if self._world.engine.touched:
             self._fail(f"G7: {self._world.engine.touched[0]}, which isn't ours, was touched")
         managed = self._managed()
-        for deployment_id, count in Counter(map(self._deployment_of, managed)).items():
+        for each in managed:
+            if each.id not in self._late:
+                self._late[each.id] = self._record(self._deployment_of(each)).get("step") != "create"
+        in_time = [each for each in managed if not self._late[each.id]]
+        for deployment_id, count in Counter(map(self._deployment_of, in_time)).items():
             if count > 1:
                 self._fail(f"G5: {deployment_id} has {count} containers")
-        for stage, count in Counter(self._stage_of(each) for each in managed if each.id not in self._promoted).items():
+        for stage, count in Counter(self._stage_of(each) for each in in_time if each.id not in self._promoted).items():
             if count > 1:
                 self._fail(f"{stage} has {count} candidates at once")
         serving = {self._stage_of(each) for each in managed if each.id in self._promoted and each.state == "running"}
@@ -110,6 +149,7 @@ class Invariants:
         """Raise Violation unless all has come to a right end."""
         for deployment_id in self.accepted:
             self._check_outcome(self._asked[deployment_id], self._record(deployment_id))
+        self._check_cancels()
         for stage in dict.fromkeys(each.stage for each in self._world.asked):
             self._check_stage(stage)
         if self._world.keyspace.peek(f"{_PREFIX}alarms:local"):
@@ -121,23 +161,46 @@ class Invariants:
         if record.get("step") != "ended":
             self._fail(f"{asked.id} isn't ended: {record.get('step')}")
             return
-        error = DeploymentError.from_json(record["error"]) if record["error"] else None
+        error = self._error_of(asked.id)
         state, result = self._world.results.stored.get(asked.id, (None, None))
         if error is None:
             consistent = state == "SUCCESS" and result["container_id"] == _container_of(record)
         else:
-            consistent = state == "FAILURE" and type(result) is type(error)
-        if not consistent and not (error and _is_late(state, result)):
+            # A copy of the message that finds no Redis at each of its tries fails of that, whatever it is a copy of.
+            consistent = state == "FAILURE" and isinstance(result, (type(error), redis.RedisError))
+        if not consistent:
             self._fail(f"{asked.id} ended with {error!r}, and its result is {state} {result!r}")
         if error is None and not asked.image.good:
             self._fail(f"{asked.id} is live, and its image is no good")
         if error is not None and asked.image.good and not self._has_excuse(asked, record, type(error).__name__):
             self._fail(f"{asked.id} could have gone live, and ended with {error!r}")
 
-    def _has_excuse(self, asked, record, error):
+    def _check_cancels(self):
+        for deployment_id, was_certain in self._cancelled.items():
+            error = self._error_of(deployment_id)
+            if deployment_id not in self.accepted:
+                continue
+            if error is None:
+                self._fail(f"{deployment_id} was cancelled, and has succeeded")
+            if was_certain and type(error).__name__ not in {"DeploymentCancelled", "DeploymentSuperseded"}:
+                self._fail(f"{deployment_id} was cancelled while nobody was at it, and ended with {error!r}")
+        for deployment_id, told in self._answers:
+            outcome = self._record(deployment_id).get("outcome")
+            error = type(self._error_of(deployment_id)).__name__
+            ended = {"DeploymentCancelled": "cancelled", "DeploymentSuperseded": "superseded"}.get(error, outcome)
+            if told not in {"cancelling", "unknown", ended}:
+                self._fail(f"{deployment_id} was told to be {told}, and is {ended}")
+
+    def _error_of(self, deployment_id):
+        error = self._record(deployment_id).get("error")
+        return DeploymentError.from_json(error) if error else None
+
+    def _has_excuse(self, asked, record, error):  # noqa: PLR0911  # one for each excuse
         weather = self._world.weather
         if error == "DeploymentSuperseded":
-            return any(each in self.accepted_of(asked.stage) for each in self._after(asked.id))
+            return self.accepted_of(asked.stage)[-1] != asked.id
+        if error == "DeploymentCancelled":
+            return asked.id in self._cancelled
         if error == "DeadlineExceeded":
             return "timeout" in asked.arguments and float(record["ended"]) >= float(record["deadline"])
         if error == "Unhealthy" and asked.image.life.fades:
@@ -149,10 +212,9 @@ class Invariants:
         return error in {"EngineUnavailable", "RegistryUnavailable"} and weather.suffered >= _MOST_ATTEMPTS
 
     def accepted_of(self, stage):
-        return [each for each in self.accepted if self._asked[each].stage == stage]
-
-    def _after(self, deployment_id):
-        return self.accepted[self.accepted.index(deployment_id) + 1 :]
+        """Ids of a stage's deployments, the newest last."""
+        accepted = [each for each in self.accepted if self._asked[each].stage == stage]
+        return sorted(accepted, key=lambda each: int(self._record(each)["order"]))
 
     def _may_clash(self, asked):
         name = self._name_of(asked)
@@ -161,21 +223,22 @@ class Invariants:
         return name in foreign or any(self._name_of(each) == name for each in others)
 
     def _check_stage(self, stage):
-        hash_ = self._world.keyspace.peek(f"{_PREFIX}stage:{'/'.join(stage)}") or {}
+        hash_ = self._stage_hash(stage)
         if hash_.get("running") or hash_.get("waiting"):
             self._fail(f"{stage} is still held: {hash_}")
         succeeded = [each for each in self.accepted_of(stage) if not self._record(each)["error"]]
         found = [each for each in self._managed() if self._stage_of(each) == stage]
         expected = [_container_of(self._record(succeeded[-1]))] if succeeded else []
-        if [each.id for each in found] != expected:
+        if [each.id for each in found] != expected and (succeeded or not self._redis_was_lost):
             names = [f"{each.name} of {self._deployment_of(each)}" for each in found]
             self._fail(f"G1, G6: {stage} has {names}, and the newest that succeeded is {succeeded[-1:]}")
         for each in found:
-            self._check_live(each)
+            if each.id in expected:
+                self._check_live(each)
 
     def _check_live(self, container):
         asked = self._asked[self._deployment_of(container)]
-        if container.state != "running" or container.policy != "unless-stopped":
+        if container.state != "running" or container.policy != "always":
             self._fail(f"{container.name} is {container.state}, and its restart policy {container.policy}")
         if container.name != self._name_of(asked) and not self._may_clash(asked):
             self._fail(f"{container.name} should be called {self._name_of(asked)}")
@@ -185,6 +248,9 @@ class Invariants:
                 self._fail(f"{container.name} lacks {network} or its aliases there")
 
     # What these share
+
+    def _stage_hash(self, stage):
+        return self._world.keyspace.peek(f"{_PREFIX}stage:{'/'.join(stage)}") or {}
 
     def _fail(self, text):
         self._broken = self._broken or text

@@ -34,6 +34,11 @@ class Keyspace:
             return _lua.table(*(False if each is None else each for each in answer))
         return False if answer is None else answer
 
+    def lose(self):
+        """Be as empty as a new one."""
+        self._values.clear()
+        self._expiries.clear()
+
     def peek(self, key):
         """The value of a key, for who looks at it from outside."""
         return self._find(key)
@@ -130,6 +135,9 @@ class Keyspace:
 
     def hgetall(self, key):
         return [each for pair in self._find(key, {}).items() for each in pair]
+
+    def hkeys(self, key):
+        return list(self._find(key, {}))
 
     def hexists(self, key, field):
         return int(field in self._find(key, {}))

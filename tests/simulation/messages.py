@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from types import SimpleNamespace
 
@@ -43,6 +44,7 @@ class Broker:
     def __init__(self, world):
         self._world = world
         self._ids = count(1)
+        self._losses = 0
         self.delivered = []
 
     def send_task(self, name, args=None, kwargs=None, countdown=0, task_id=None, retries=0, **_):  # as in Celery
@@ -61,7 +63,20 @@ class Broker:
         for _ in range(copies):
             late = not calm and random.random() < world.weather.late
             delay = random.uniform(0, _LONGEST_DELAY if late else _DELAY)
-            world.scheduler.after((countdown or 0) + delay, lambda: world.deliver(message))
+            world.scheduler.after((countdown or 0) + delay, partial(self._deliver, message, self._losses))
+
+    def put_back(self, message, seconds):
+        """Deliver a message that was taken, and not seen to."""
+        self._world.scheduler.after(seconds, partial(self._deliver, message, self._losses))
+
+    def _deliver(self, message, losses):
+        if losses == self._losses:
+            self._world.deliver(message)
+
+    def lose(self):
+        """Lose what waits to be delivered."""
+        self._losses += 1
+        self.delivered.clear()
 
 
 class Results:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from types import FunctionType
 from unittest.mock import patch
 
-from tasks import create
+from tasks import create, reconcile
 from tasks.deploy import steps
 from tests.simulation import seams
+from worker import plan
 from worker.record import ON_FAILURE, Step
 
 
@@ -79,18 +80,41 @@ ALL = {
         "close", "if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[3] then", "if false then"
     ),
     "renew without a look at the fence": Script("renew", "record[1] ~= ARGV[2] or", ""),
-    "claim what somebody holds": Script("claim", "or tonumber(record[2]) > now", ""),
+    "claim what somebody holds": Script("claim", "or tonumber(record[2]) > time", ""),
     "claim without a new fence": Script("claim", "redis.call('HINCRBY', KEYS[1], 'fence', 1)", ""),
     "let go of a stage that another one has": Script("close", "if stage[1] ~= id then", "if false then"),
-    "hand a stage on without saying so": Script("close", "redis.call('HSET', KEYS[3], 'running', stage[2])", ""),
+    "hand a stage on without saying so": Script("close", "redis.call('HSET', stage, 'running', waiting)", ""),
     "forget the one that waits": Script(
-        "close", "redis.call('HSET', record, 'step', ARGV[5], 'attempt', 0, 'due', now, 'since', now)", ""
+        "close", "make_due(prefix, waiting, step, patience)", "redis.call('HGET', record_of(prefix, waiting), 'host')"
     ),
     "record a deployment twice": Script("accept", "redis.call('EXISTS', KEYS[1]) == 1", "false"),
     "leave the one that is superseded": Script("accept", "if not waiting then", "if true then"),
     "set no alarm after it has rung": Script(
-        "ring", "redis.call('ZADD', KEYS[1], now + ARGV[3], id)", "redis.call('ZREM', KEYS[1], id)"
+        "ring",
+        "redis.call('ZADD', KEYS[1], time + ARGV[3] * 2 ^ math.min(copies - 1, 6), id)",
+        "redis.call('ZREM', KEYS[1], id)",
     ),
+    "hand a stage to one that no longer waits": Script(
+        "close", "if not waiting or not is_waiting(prefix, waiting) then", "if not waiting then"
+    ),
+    "accept whatever comes as the newest": Script("accept", "return other and other ~= ''", "return false"),
+    "let go of a stage that is held": Script(
+        "mend", "if (stage[1] and not is_under_way(prefix, stage[1])) or", "if stage[1] or"
+    ),
+    "commit what was cancelled": Script("commit", "if ARGV[10] == '1' and", "if false and"),
+    "keep a cancel from who holds the step": Script(
+        "cancel",
+        "redis.call('HSET', KEYS[1], 'cancel', 1)\nlocal time = now()\n",
+        "local time = now()\nif not record[4] or tonumber(record[2]) <= time then "
+        "redis.call('HSET', KEYS[1], 'cancel', 1) end\n",
+    ),
+    "forget that one was cancelled before it came": Script("accept", "redis.call('HSET', KEYS[1], 'cancel', 1)", ""),
+    "reconcile what is under way": Code(
+        plan.is_leftover,
+        "if standing.outcome is None:\n        return False",
+        "if standing.outcome is None: return True",
+    ),
+    "reconcile nothing": Code(reconcile._leftovers, "if not is_young and", "if False and"),  # noqa: SLF001
     "undo by name": Code(
         steps.undo,
         "containers.labelled(containers.labels.select(deployment=claim.id))",

@@ -1,6 +1,7 @@
 """Whose turn it is: activities are greenlets that sleep until a simulated time, and go on one at a time."""
 
 import heapq
+from contextlib import contextmanager
 
 import greenlet
 
@@ -17,6 +18,8 @@ class Activity(greenlet.greenlet):
         self.process = process
         self.turn = 0
         """Counts its sleeps, so that what was to end one doesn't end the next."""
+        self.line = None
+        """The connection to the engine that is its own."""
         self.calling = None
         """The engine call that it is about to make, and when; the engine may see to it even if the process dies."""
 
@@ -60,6 +63,11 @@ class Scheduler:
         self.after(seconds, lambda: self.go_on(activity, turn))
         self.hand_over()
 
+    def wake(self, activity):
+        """Have an activity that sleeps go on now."""
+        turn = activity.turn
+        self.after(0, lambda: self.go_on(activity, turn))
+
     def hand_over(self):
         """Have the activity that calls this go on when somebody says so."""
         greenlet.getcurrent().parent.switch()
@@ -84,6 +92,28 @@ class Scheduler:
             if activity:
                 activity.throw(Killed)
         process.activities.clear()
+
+
+class Line:
+    """A connection that an activity has to itself; once it is shut down, all that is asked of the engine fails."""
+
+    def __init__(self, scheduler):
+        self._scheduler = scheduler
+        self._activity = greenlet.getcurrent()
+        self.is_shut_down = False
+
+    @contextmanager
+    def open(self):
+        self._activity.line = self
+        try:
+            yield
+        finally:
+            self._activity.line = None
+
+    def shut_down(self):
+        self.is_shut_down = True
+        if self._activity.calling:
+            self._scheduler.wake(self._activity)
 
 
 class Bell:

@@ -20,8 +20,10 @@ import worker.driver
 import worker.store
 from tests.simulation.keyspace import SimulatedRedis
 from tests.simulation.messages import dispatcher
+from tests.simulation.scheduler import Line
 from worker.celery import app
 from worker.engine import close_engine
+from worker.engine.connection import posted
 from worker.settings import settings
 from worker.store.deployments import _holder
 
@@ -32,8 +34,11 @@ SETTINGS = {
     "DW_HEALTH_TIMEOUT": "6",
     "DW_DEPLOY_TIMEOUT": "600",
     "DW_LEASE_SECONDS": "5",
+    "DW_RECONCILE_SECONDS": "10",
+    "DW_RECONCILE_GRACE": "15",
 }
 LEASE = float(SETTINGS["DW_LEASE_SECONDS"])
+GRACE = float(SETTINGS["DW_RECONCILE_GRACE"])
 
 
 class Ground:
@@ -65,6 +70,13 @@ class Ground:
 
     def engine_api(self, **_):
         return self.world.engine
+
+    @contextmanager
+    def posted(self, api, path, *, params, interrupt, **_):
+        """As `worker.engine.connection.posted`: broken off, who waits for the engine goes on at once."""
+        line = Line(self.world.scheduler)
+        with interrupt.closing(line.shut_down), line.open():
+            yield api.post(path, f"{params['fromImage']}:{params['tag']}")
 
     def driver(self):
         return greenlet.getcurrent().process.driver
@@ -127,6 +139,7 @@ def installed():
             patch.object(redis.lock, "uuid", ground),
             *_everywhere(worker.driver.driver, ground.driver),
             *_everywhere(_holder, ground.holder),
+            *_everywhere(posted, ground.posted),
             *_everywhere(time, ground.time),
             *_everywhere(random, ground.random),
         ):

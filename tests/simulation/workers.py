@@ -19,13 +19,6 @@ _LONGEST_IDLE = 5.0
 _new_driver = driver.__wrapped__
 
 
-class Held(list):
-    """Claims in the order in which they were taken: in a set, they would be in that of their addresses."""
-
-    add = list.append
-    discard = list.remove
-
-
 class Worker:
     """A worker process."""
 
@@ -45,14 +38,20 @@ class Worker:
         made = _new_driver()
         bell = Bell(self._world.scheduler, self._may_sleep_on)
         # A thread that is there already isn't started.
-        vars(made).update(_woken=bell, _held=Held(), _thread=bell)
+        vars(made).update(_woken=bell, _thread=bell)
         return made
 
     def _may_sleep_on(self):
         """Whether a look by the driver would find nothing, as most do."""
         now = self._world.clock.now
-        longest = LEASE / 3 if vars(self.driver)["_held"] else _LONGEST_IDLE
-        if self._world.next_alarm() <= now or now - self._looked >= longest:
+        held = vars(self.driver)["_held"]
+        longest = LEASE / 3 if held else _LONGEST_IDLE
+        if (
+            self._world.next_alarm() <= now
+            or self._world.is_to_be_reconciled()
+            or any(map(self._world.is_to_be_broken_off, held))
+            or now - self._looked >= longest
+        ):
             self._looked = now
             return False
         return True
@@ -84,11 +83,13 @@ class Worker:
             self._store(task, message, retry.exc, "RETRY")
             return "tries again"
         except Reject as reject:
-            # Celery's answer where it can't send the next try: the message is gone.
-            return f"is given up: {reject}"
+            if reject.requeue:
+                self._world.deliver_again(message)
+            return f"is rejected: {reject}"
         except _EXPECTED as error:
             self._store(task, message, error, "FAILURE")
             return f"raised {error!r}"
+        self._world.invariants.note_answer(message, answer)
         self._store(task, message, answer, "SUCCESS")
         return str(answer)
 

@@ -14,15 +14,17 @@ from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.keyspace import Keyspace
 from tests.simulation.messages import Broker, Message, Results
 from tests.simulation.scheduler import Activity, Killed, Scheduler
-from tests.simulation.seams import LEASE
+from tests.simulation.seams import GRACE, LEASE
 from tests.simulation.story import Story
 from tests.simulation.workers import Worker
 from worker.celery import app
+from worker.record import ON_FAILURE
 
 _STORM = 30.0
 _MOST_EVENTS = 60_000
 _SAID_AGAIN = 10
-_ALARMS = "dw:simulated:alarms:local"
+PREFIX = "dw:simulated:"
+_ALARMS = f"{PREFIX}alarms:local"
 # Seconds that an effect takes: mostly, and now and then.
 _USUALLY = {"redis": 0.001, "results": 0.001, "broker": 0.001, "engine": 0.02}
 _TAKE_LONG = {"start": 0.3, "remove_container": 0.2, "stop": 0.5, "pull": 1.5}
@@ -46,6 +48,7 @@ class World:
         self.results = Results(self)
         self.weather = Weather.drawn(self.random)
         self.asked = clients.draw(self.random)
+        self.cancels = clients.draw_cancels(self.random, self.asked)
         self.workers = []
         self.invariants = Invariants(self)
 
@@ -54,6 +57,13 @@ class World:
     def run(self):
         """Let it all happen; raises Violation."""
         self._set_out()
+        self._await_quiet()
+        self._reconcile_at_last()
+        self.invariants.check_end()
+        self._say_everything_again()
+        self.invariants.check_end()
+
+    def _await_quiet(self):
         events = 0
         while not self._is_quiet():
             self.scheduler.step()
@@ -61,9 +71,6 @@ class World:
             events += 1
             if events > _MOST_EVENTS:
                 raise Violation(f"not quiet after {events} events")
-        self.invariants.check_end()
-        self._say_everything_again()
-        self.invariants.check_end()
 
     def _set_out(self):
         self.engine.create_network("further")
@@ -73,8 +80,13 @@ class World:
         for asked in self.asked:
             message = Message("docker.deploy", asked.id, asked.arguments)
             self.scheduler.after(asked.after, lambda message=message: self.broker.put(message))
+        for number, (after, deployment_id) in enumerate(self.cancels, 1):
+            message = Message("docker.cancel", f"c{number}", {"deployment_id": deployment_id})
+            self.scheduler.after(after, lambda message=message: self.broker.put(message))
         for _ in range(self.weather.engine_restarts):
             self.scheduler.after(self.random.uniform(0, _STORM), self._stop_engine)
+        if self.weather.loses_redis:
+            self.scheduler.after(self.random.uniform(0, _STORM), self._lose_redis)
         self.scheduler.after(_STORM, self._clear_up)
 
     def _put_foreign_containers(self):
@@ -102,6 +114,12 @@ class World:
             and not self.engine_down
         )
 
+    def _reconcile_at_last(self):
+        """Reconcile once more when nothing is too young for that, as happens sooner or later."""
+        self.clock.now += GRACE
+        self.broker.put(Message("docker.reconcile", "reconcile at last"))
+        self._await_quiet()
+
     def _say_everything_again(self):
         """Deliver copies of messages once more: none may matter."""
         before = self.engine.changes
@@ -121,6 +139,14 @@ class World:
     def next_alarm(self):
         """When the driver has something to send."""
         return min((self.keyspace.peek(_ALARMS) or {"": float("inf")}).values())
+
+    def is_to_be_broken_off(self, claim):
+        """Whether the driver that watches over this claim has yet to see that it was cancelled."""
+        record = self.keyspace.peek(f"{PREFIX}deployment:{claim.id}") or {}
+        return "cancel" in record and claim.step in ON_FAILURE and claim.broken_off is None
+
+    def is_to_be_reconciled(self):
+        return self.keyspace.peek(f"{PREFIX}reconciled:local") is None
 
     def close(self):
         """Let go of what still waits."""
@@ -142,7 +168,7 @@ class World:
         if fate is Fate.KILLED_BEFORE:
             self._die(process, what, fate)
         try:
-            failed = self._prevented(activity, system, what, fate)
+            failed = self._prevented(activity, system, fate)
             answer = None if failed else self.invariants.watched(system, what, action)
         except faults.EXPECTED as error:
             self.story.tell(process.name, what, repr(error))
@@ -172,23 +198,18 @@ class World:
         self.scheduler.sleep(seconds)
         activity.calling = None
 
-    def _prevented(self, activity, system, what, fate):
+    def _prevented(self, activity, system, fate):
         """The error that keeps an effect from being done."""
         process = activity.process
-        if what[0] == "create_container" and self._is_too_late(process.at_work_on[activity]):
-            return faults.error(system, Fate.REFUSED)
         if fate in {Fate.REFUSED, Fate.FAILED_INSIDE}:
             return faults.error(system, fate)
+        if activity.line and activity.line.is_shut_down and system == "engine":
+            return faults.error(system, Fate.LOST_REPLY)
         if system == "engine" and self.engine_down:
             return faults.error(system, Fate.REFUSED)
         if system != "engine" and process.cut_off_until > self.clock.now:
             return faults.error(system, Fate.REFUSED)
         return None
-
-    def _is_too_late(self, message):
-        """Whether a container would come after its deployment is done with it: only reconciling finds such a one."""
-        record = self.keyspace.peek(f"dw:simulated:deployment:{message.arguments.get('deployment_id')}")
-        return "docker.reconcile" not in app.tasks and record["step"] != "create"
 
     # Processes and the engine
 
@@ -200,6 +221,10 @@ class World:
         if message.task in app.tasks:
             self.broker.delivered.append(message)
             self.random.choice(alive).take(message)
+
+    def deliver_again(self, message):
+        """Have an unacknowledged message come once more, after its lease or, at another broker, a long while."""
+        self.broker.put_back(message, self.random.uniform(1, 120))
 
     def _start_worker(self, name):
         self.workers.append(Worker(self, name))
@@ -217,9 +242,8 @@ class World:
                 self._do_without_reply(activity.calling)
         self.scheduler.kill(process)
         self.workers.remove(process)
-        # Unacknowledged messages come again, after a long while.
         for message in process.at_work_on.values():
-            self.scheduler.after(self.random.uniform(1, 120), lambda message=message: self.deliver(message))
+            self.deliver_again(message)
         self.scheduler.after(self.random.uniform(0.5, 5), lambda: self._start_worker(f"{process.name}'"))
 
     def _do_without_reply(self, action):
@@ -231,6 +255,14 @@ class World:
             self.story.tell("engine", ("done for a dead process",), repr(error))
         else:
             self.story.tell("engine", ("done for a dead process",))
+
+    def _lose_redis(self):
+        self.story.tell("redis", ("is empty",))
+        self.weather.suffered += faults.MUCH
+        self.keyspace.lose()
+        self.broker.lose()
+        self.results.stored.clear()
+        self.invariants.forget()
 
     def _stop_engine(self):
         self.story.tell("engine", ("stops",))

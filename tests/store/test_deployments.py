@@ -160,6 +160,7 @@ def test_a_stage_has_one_running_and_one_waiting_and_the_newest_waits(records):
     assert records.accept("other", spec("other")) == Due("other", Step.PULL, "local")
     assert records.accept("b", spec()) is None
     assert records.accept("c", spec()) == Due("b", Step.REPORT, "local")
+    assert type(records.standings(["b"])["b"].error).__name__ == "DeploymentSuperseded"
     superseded = records.claim("b", Step.REPORT)
     assert type(superseded.error).__name__ == "DeploymentSuperseded"
     assert superseded.error.facts["by"] == "c"
@@ -397,3 +398,11 @@ def test_an_alarm_without_a_record_is_dropped(records, connection, prefix):
     connection.zadd(f"{prefix}alarms:local", {"a": 0})
     assert records.ring().steps == []
     assert not connection.exists(f"{prefix}alarms:local")
+
+
+def test_one_that_changes_nothing_is_known_as_such_before_it_is_reported(records):
+    records.accept("a", spec())
+    claim = records.claim("a", Step.PULL)
+    records.advance(claim, Step.REPORT, Found(container_id="1", unchanged=True))
+    standing = records.standings(["a"])["a"]
+    assert (standing.outcome, standing.unchanged) == (None, True)

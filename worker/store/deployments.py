@@ -362,7 +362,6 @@ def _holder() -> str:
 
 def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, str]) -> Claim:
     step = Step(record["step"])
-    # What was accepted once, by another version of this code or under other settings, is not judged anew.
     spec = _spec(record["spec"])
     return Claim(
         id=deployment_id,
@@ -396,6 +395,7 @@ def _standing(
 
 
 def _spec(text: str) -> DeploymentSpec:
+    # What was accepted once, by another version of this code or under other settings, is not judged anew.
     return DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
 
 
