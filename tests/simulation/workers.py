@@ -32,7 +32,7 @@ class Worker:
         self._world = world
         self.driver = self._make_driver()
         self._looked = 0.0
-        world.scheduler.spawn(self, self.driver._run)  # noqa: SLF001  # its thread's loop, without the thread
+        world.scheduler.spawn(self, self.driver._look_on)  # noqa: SLF001  # its thread's loop, without the thread
 
     def _make_driver(self):
         made = _new_driver()
