@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from celery.signals import task_received
 from celery.worker.request import Request
+from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tasks.base import Operation, check_redelivery, checked, try_later
+from tasks.base import Operation, check_redelivery, checked, pause
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
@@ -37,16 +38,27 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     open_secrets(spec)
     try:
         if deployments().is_known(deployment_id):
-            # The run before this one may have ended in a retry, whose state is stored when it has failed already.
+            # What another run stores is slow at times, and may come when the deployment has failed already.
             outcome.store_failure_again(deployment_id)
             raise Ignore
         check_redelivery(self)
         outcome.progress(deployment_id, step="accept")
         admit(deployment_id, spec)
-    except RedisError as error:
+    except (RedisError, RuntimeError) as error:
         # It may have been recorded: a second run finds that out.
-        try_later(self, error)
+        _try_later(self, error)
     raise Ignore
+
+
+def _try_later(task: Operation, error: Exception) -> None:
+    # Celery's own retry stores that state under this id: maybe over the end of a deployment that had been accepted.
+    if task.request.retries >= Operation.max_retries:
+        raise error
+    attempt = task.request.retries + 1
+    try:
+        task.signature_from_request(countdown=pause(attempt), retries=attempt).apply_async()
+    except OperationalError:
+        raise Reject(error, requeue=True) from error
 
 
 @task_received.connect

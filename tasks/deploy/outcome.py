@@ -37,17 +37,20 @@ def step_progress(claim: Claim, **meta: object) -> None:
     """
     progress(claim.id, step=claim.step, **meta)
     if time.monotonic() > claim.sure_until:
-        store_failure_again(claim.id)
+        try:
+            store_failure_again(claim.id)
+        except (RedisError, RuntimeError) as error:
+            log.warning("result_not_stored_again", deployment=claim.id, error=str(error))
 
 
 def store_failure_again(deployment_id: str) -> None:
-    """Store the result of a deployment that has failed once more, in case something late was stored over it."""
-    try:
-        standing = deployments().standings([deployment_id]).get(deployment_id)
-        if standing and standing.error and standing.step in {Step.REPORT, Step.ENDED}:
-            app.backend.store_result(deployment_id, standing.error, states.FAILURE)
-    except (RedisError, RuntimeError) as error:
-        log.warning("result_not_stored_again", deployment=deployment_id, error=str(error))
+    """Store the result of a deployment that has failed once more, in case something late was stored over it.
+
+    Raises RedisError, or RuntimeError where the result backend has given up.
+    """
+    standing = deployments().standings([deployment_id]).get(deployment_id)
+    if standing and standing.error and standing.step in {Step.REPORT, Step.ENDED}:
+        app.backend.store_result(deployment_id, standing.error, states.FAILURE)
 
 
 def pull_progress(claim: Claim) -> Callable[[PullProgress], None]:
