@@ -10,6 +10,7 @@ from celery import Celery
 from kombu import Queue
 
 from worker.settings import QUICK_THREADS, Settings, SettingsInvalid, settings
+from worker.store.orders import numbered_by_broker
 
 SHARED_QUEUE = "celery"
 """What any Celery client sends to unless told otherwise."""
@@ -62,10 +63,8 @@ def _configuration(values: Settings) -> dict[str, object]:
             # Kombu's 10 are fewer than the threads that may acknowledge at once.
             "max_connections": values.threads + 10,
             # Also what has a queue's messages taken without a moment in which a killed worker loses them.
-            "slots": {
-                lane.queue(values.namespace, values.host): QUICK_THREADS if lane is Lane.QUICK else values.concurrency
-                for lane in Lane
-            },
+            "slots": {lane.queue(values.namespace, values.host): _slots(values, lane) for lane in Lane},
+            "numbered": numbered_by_broker(values),
             "visibility_timeout": values.lease_seconds,
             "unacked_restore_interval": values.lease_seconds / 5,
             "unacked_restore_throttle": 1,
@@ -78,6 +77,11 @@ def _configuration(values: Settings) -> dict[str, object]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
+
+
+def _slots(values: Settings, lane: Lane) -> int:
+    # A message that waits here for a retry's time has a slot as well; of the quick ones many may.
+    return 8 * QUICK_THREADS if lane is Lane.QUICK else values.concurrency
 
 
 def _settings_or_exit() -> Settings:

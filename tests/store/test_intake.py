@@ -16,6 +16,7 @@ from worker.broker import intake
 
 LEASE = 0.6
 SLOTS = 2
+NUMBERED = ("docker.deploy", "order:", "orders", 60)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ class Worker:
     """A consumer, and the messages that it has received."""
 
     def __init__(self, redis_url, queue, slots):
-        options = {"visibility_timeout": LEASE, "slots": {queue.name: slots}}
+        options = {"visibility_timeout": LEASE, "slots": {queue.name: slots}, "numbered": NUMBERED}
         self.connection = Connection(redis_url, transport="worker.broker:Transport", transport_options=options)
         self.messages = []
         self.channel = self.connection.channel()
@@ -281,3 +282,17 @@ def test_it_takes_again_when_the_queue_is_consumed_again(send, worker):
     assert it.bodies == []
     it.consumer.consume()
     assert it.receive(1) == ["work"]
+
+
+def test_messages_of_a_task_are_numbered_as_they_leave_their_queue_and_keep_their_numbers(server, send, worker, queue):
+    for each in ("a", "b"):
+        send("", headers={"task": "docker.deploy", "id": each})
+    send("", headers={"task": "docker.list", "id": "c"})
+    first = worker(slots=1)
+    first.receive(1)
+    assert (server.get("order:a"), server.get("order:b")) == (b"1", None)
+    first.connection.close()
+    second = worker(slots=3)
+    second.receive(3)
+    assert [server.get(f"order:{each}") for each in "abc"] == [b"1", b"2", None]
+    assert server.ttl("order:a") > 0

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import redis
@@ -21,7 +21,10 @@ class Channel(kombu_redis.Channel):
     unreadable_key = "dw.unreadable"
 
     slots: Mapping[str, int] = {}
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "slots")
+    numbered: Sequence[str | int] = ()
+    """A task's name, what the key of a message's number begins with, the counter's key, and seconds to keep the number:
+    messages of this task are numbered as they leave their queue; one that comes again keeps its number."""
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "slots", "numbered")
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._intakes: dict[str, Intake] = {}

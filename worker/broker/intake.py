@@ -20,7 +20,7 @@ import redis
 import structlog
 from kombu.utils.json import loads
 
-from worker.broker.leases import needs_slot, queue_of
+from worker.broker.leases import queue_of
 
 if TYPE_CHECKING:
     from worker.broker.channel import Channel
@@ -47,6 +47,14 @@ if not readable or type(tag) ~= 'string' then
     redis.call('LPUSH', unreadable, raw)
     redis.call('LTRIM', unreadable, 0, {_UNREADABLE_KEPT - 1})
     return {{false, raw}}
+end
+-- In which order deployments are asked for is that of the queue, however slow those are that take them from it.
+local headers = cjson.decode(raw).headers
+if ARGV[2] and type(headers) == 'table' and headers.task == ARGV[2] and type(headers.id) == 'string' then
+    local order = ARGV[3] .. headers.id
+    if redis.call('EXISTS', order) == 0 then
+        redis.call('SET', order, redis.call('INCR', ARGV[4]), 'EX', ARGV[5])
+    end
 end
 local now = redis.call('TIME')
 redis.call('ZADD', index, now[1] .. '.' .. string.format('%06d', now[2]), tag)
@@ -150,7 +158,8 @@ class Intake:
     def _ask(self, connection: Any, *, wait: bool) -> tuple[bytes | None, bytes] | None:
         keys = [*self._own_keys(), self._inbox, *self._lists]
         # Not by its hash: a Redis that has forgotten scripts would leave the message in the inbox.
-        commands: list[tuple[Any, ...]] = [("EVAL", TAKE, len(keys), *keys, json.dumps(self._queue))]
+        arguments = (json.dumps(self._queue), *self._channel.numbered)
+        commands: list[tuple[Any, ...]] = [("EVAL", TAKE, len(keys), *keys, *arguments)]
         if wait:
             commands.insert(0, ("BLMOVE", self._queue, self._inbox, "RIGHT", "LEFT", _WAIT))
         connection.send_packed_command(connection.pack_commands(commands))
@@ -164,8 +173,7 @@ class Intake:
         try:
             message = loads(raw)
             # Raised in the event loop, it would have Celery reconnect, and the message come again for ever.
-            read = self._channel.Message(message, channel=self._channel)
-            needs_slot(read), queue_of(read)
+            queue_of(self._channel.Message(message, channel=self._channel))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.warning("message_unreadable", queue=self._queue, error=str(error))
             self._eval(_SET_ASIDE, self._own_keys(), tag, raw)

@@ -71,10 +71,10 @@ class QoS(kombu_redis.QoS):
         self.channel.slot_is_free()
 
     def in_work(self, queue: str) -> int:
-        """How many of a queue's messages are in work; those that wait for a retry's time are not."""
+        """How many of a queue's messages are in work, or wait here for a retry's time: they can all come at once."""
         delivered: Mapping[str, Any] = self._delivered or {}
         messages = [delivered.get(tag) for tag in self._undone()]
-        return sum(needs_slot(each) and queue_of(each) == queue for each in messages if each)
+        return sum(queue_of(each) == queue for each in messages if each)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give everything back, as kombu has it when a channel closes."""
@@ -103,10 +103,6 @@ class QoS(kombu_redis.QoS):
 
 def queue_of(message: Any) -> str:
     return str(message.delivery_info["routing_key"])
-
-
-def needs_slot(message: Any) -> bool:
-    return not message.headers.get("eta")
 
 
 def _now(client: redis.Redis) -> float:

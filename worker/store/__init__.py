@@ -8,6 +8,7 @@ from redis.lock import Lock
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
 from worker.store.deployments import Committed, Deployments, Due, Standing
+from worker.store.orders import key_prefix
 from worker.store.redeliveries import Redeliveries
 
 __all__ = [
@@ -38,24 +39,19 @@ def connection() -> redis.Redis:
     )
 
 
-def key_prefix() -> str:
-    """What all keys of this installation begin with."""
-    return f"dw:{settings().namespace}:"
-
-
 @cache
 def deployments() -> Deployments:
-    return Deployments(connection(), key_prefix(), settings())
+    return Deployments(connection(), key_prefix(settings()), settings())
 
 
 @cache
 def credentials() -> Credentials:
-    return Credentials(connection(), key_prefix())
+    return Credentials(connection(), key_prefix(settings()))
 
 
 @cache
 def redeliveries() -> Redeliveries:
-    return Redeliveries(connection(), key_prefix())
+    return Redeliveries(connection(), key_prefix(settings()))
 
 
 def network_lock(name: str) -> Lock:
@@ -63,5 +59,5 @@ def network_lock(name: str) -> Lock:
 
     Entering raises `redis.exceptions.LockError` where another one has it for half a minute.
     """
-    key = f"{key_prefix()}lock:network:{settings().host}:{name}"
+    key = f"{key_prefix(settings())}lock:network:{settings().host}:{name}"
     return Lock(connection(), key, timeout=settings().lease_seconds, blocking_timeout=30)

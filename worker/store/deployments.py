@@ -16,10 +16,9 @@ from worker.errors import DeploymentError, DeploymentSuperseded
 from worker.record import FIRST, ON_FAILURE, Break, Claim, Found, Step
 from worker.settings import Settings
 from worker.spec import ACCEPTED, DeploymentSpec
+from worker.store.orders import REMEMBERED_SECONDS
 
 _MOST_ALARMS_AT_ONCE = 100
-_UNCLAIMED_FOR = 86_400
-"""How long the order of a message and the cancelling of a deployment are remembered until it is accepted."""
 _SCRIPTS = Path(__file__).parent
 _STEPS = {step.value for step in Step}
 
@@ -118,7 +117,7 @@ class Deployments:
         self._run(
             "receive",
             keys=[self._key("order", deployment_id), f"{self._prefix}orders"],
-            args=[_UNCLAIMED_FOR],
+            args=[REMEMBERED_SECONDS],
         )
 
     def accept(self, deployment_id: str, spec: DeploymentSpec) -> Due | None:
@@ -156,7 +155,7 @@ class Deployments:
         outcome, step, its_host = self._run(
             "cancel",
             keys=[self._record(deployment_id), self._key("cancelled", deployment_id)],
-            args=[self._prefix, deployment_id, _UNCLAIMED_FOR, self._settings.lease_seconds, *ON_FAILURE],
+            args=[self._prefix, deployment_id, REMEMBERED_SECONDS, self._settings.lease_seconds, *ON_FAILURE],
         )
         return Cancelling(outcome, Due(deployment_id, Step(step), its_host) if step else None)
 

@@ -1,0 +1,19 @@
+"""In which order deployments were asked for: that of their messages in the queue, which decides which one is newest."""
+
+from worker.settings import Settings
+
+REMEMBERED_SECONDS = 86_400
+"""How long a message keeps its number, and a deployment that was cancelled before it came is remembered."""
+
+
+def key_prefix(values: Settings) -> str:
+    """What all keys of an installation begin with."""
+    return f"dw:{values.namespace}:"
+
+
+def numbered_by_broker(values: Settings) -> tuple[str | int, ...]:
+    """What the transport needs to number messages as they leave the queue; nothing where the records are elsewhere."""
+    if (values.broker_url or values.redis_url) != values.redis_url:
+        return ()
+    prefix = key_prefix(values)
+    return ("docker.deploy", f"{prefix}order:", f"{prefix}orders", REMEMBERED_SECONDS)
