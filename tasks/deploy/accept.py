@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Retry
 from celery.signals import task_received
 from celery.worker.request import Request
 from redis.exceptions import RedisError
@@ -37,7 +37,7 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     open_secrets(spec)
     try:
         if deployments().is_known(deployment_id):
-            # The run before this one may have ended in a retry, whose state is stored when it has failed already.
+            # The run before this one may have stored its progress when the deployment had failed already.
             outcome.store_failure_again(deployment_id)
             raise Ignore
         check_redelivery(self)
@@ -45,7 +45,11 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
         admit(deployment_id, spec)
     except RedisError as error:
         # It may have been recorded: a second run finds that out.
-        try_later(self, error)
+        try:
+            try_later(self, error)
+        except Retry:
+            # Celery stores RETRY when the next try is on its way, over whatever the result is by then.
+            raise Ignore from error
     raise Ignore
 
 
