@@ -67,6 +67,8 @@ class Invariants:
             self._fail(f"{record['holder']} claimed {deployment_id}, which {before['holder']} holds")
         if what[0] == "accept" and record and not before:
             self.accepted.append(deployment_id)
+        if record.get("step") != before.get("step"):
+            self._world.note_step(deployment_id, record["step"])
         if record.get("step") == "retire" != before.get("step"):
             self._note_promoted(deployment_id, record)
         if record.get("step") == "ended" != before.get("step"):
