@@ -160,6 +160,8 @@ def promote(claim: Claim) -> Done:
         # It was proven, and has ended since: the older ones go on serving.
         verdict = "failed" if container.state != "running" else "unhealthy"
         raise not_proven(spec, container, verdict, 0, evidence_of(containers, container))
+    # Who hung on the engine until others were done with it would give them the names of long ago.
+    check_bounds(claim)
     if container.name != wanted:
         for each in older:
             if each.name == wanted:
