@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Retry
 from celery.signals import task_received
 from celery.worker.request import Request
-from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tasks.base import Operation, check_redelivery, checked, pause
+from tasks.base import Operation, check_redelivery, checked, try_later
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
@@ -26,6 +25,8 @@ from worker.store import deployments
     Request="tasks.deploy.revoke:DeploymentRequest",
     # A copy of the message must not set a result that stands back to STARTED.
     track_started=False,
+    # Nothing is decided without Redis, and an error of Redis would be stored over a deployment under way.
+    max_retries=None,
 )
 def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     """Accept a deployment; a second run finds it recorded.
@@ -38,7 +39,7 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
     open_secrets(spec)
     try:
         if deployments().is_known(deployment_id):
-            # What another run stores is slow at times, and may come when the deployment has failed already.
+            # The run before this one may have stored its progress when the deployment had failed already.
             outcome.store_failure_again(deployment_id)
             raise Ignore
         check_redelivery(self)
@@ -46,19 +47,12 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
         admit(deployment_id, spec)
     except (RedisError, RuntimeError) as error:
         # It may have been recorded: a second run finds that out.
-        _try_later(self, error)
+        try:
+            try_later(self, error)
+        except Retry:
+            # Celery stores RETRY when the next try is on its way, over whatever the result is by then.
+            raise Ignore from error
     raise Ignore
-
-
-def _try_later(task: Operation, error: Exception) -> None:
-    # Celery's own retry stores that state under this id: maybe over the end of a deployment that had been accepted.
-    if task.request.retries >= Operation.max_retries:
-        raise error
-    attempt = task.request.retries + 1
-    try:
-        task.signature_from_request(countdown=pause(attempt), retries=attempt).apply_async()
-    except OperationalError:
-        raise Reject(error, requeue=True) from error
 
 
 @task_received.connect

@@ -3,6 +3,7 @@
 A message carries only a deployment's id, so any copy of it does the work that is due, or finds nothing to do.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -118,11 +119,11 @@ def _may_have_result(claim: Claim) -> bool:
 
 
 def check_bounds(claim: Claim) -> None:
-    """Break off a step that must not go on; long ones call this again and again.
+    """Break off a step that must not go on; long ones call this again and again, and before they touch what serves.
 
     Raises LeaseLost, HandedOn, DeploymentCancelled, DeadlineExceeded, EngineUnavailable.
     """
-    if claim.broken_off is Break.LOST:
+    if claim.broken_off is Break.LOST or time.monotonic() > claim.sure_until:
         raise LeaseLost
     if claim.broken_off is Break.SHUTDOWN and claim.step in _HANDED_ON:
         raise HandedOn

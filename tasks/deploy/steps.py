@@ -162,6 +162,8 @@ def promote(claim: Claim) -> Done:
         # It was proven, and has ended since: the older ones go on serving.
         verdict = "failed" if container.state != "running" else "unhealthy"
         raise not_proven(spec, container, verdict, 0, evidence_of(containers, container))
+    # Who hung on the engine until others were done with it would give them the names of long ago.
+    check_bounds(claim)
     if container.name != wanted:
         for each in older:
             if each.name == wanted:
@@ -187,6 +189,7 @@ def retire(claim: Claim) -> Done:
     for each in _older_instances(claim):
         if each.id not in claim.found.replaced:
             continue
+        check_bounds(claim)
         try:
             containers.stop(each, stop_timeout(None))
             containers.remove(each, force=True)
@@ -206,6 +209,7 @@ def undo(claim: Claim) -> Done:
     try:
         for each in containers.labelled(containers.labels.select(deployment=claim.id)):
             containers.remove(each, force=True)
+        check_bounds(claim)
         for each in _older_instances(claim):
             if each.name == plan.temporary_name(wanted, _deployment_of(each)) and not containers.find_named(wanted):
                 containers.rename(each, wanted)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tests.simulation.images import BROKEN, GOOD, Image
+from worker.record import ON_FAILURE
 
 _STAGES = (
     (("shop", "live"),),
@@ -15,6 +16,7 @@ _WITHIN = 15.0
 _SHARE_OF_BROKEN = 0.25
 _SHARE_OF_RUNS_WITH_CANCELS = 0.5
 _SHARE_OF_CANCELLED = 0.4
+_SHARE_OF_CANCELS_AT_A_STEP = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,19 @@ def draw(random):
 
 
 def draw_cancels(random, asked):
-    """Ids of deployments that somebody wants to be ended, and when: also before they are asked for."""
+    """Ids of deployments that somebody wants to be ended, and when: also before they are asked for, or at a step."""
     if random.random() >= _SHARE_OF_RUNS_WITH_CANCELS:
         return []
     longest = random.choice((1.0, 5.0, 20.0))
     chosen = [each for each in asked if random.random() < _SHARE_OF_CANCELLED]
     times = [each for each in chosen for _ in range(random.choice((1, 1, 2)))]
-    return [(max(0.0, each.after + random.uniform(-0.1, 1) * longest), each.id) for each in times]
+    return [(_drawn_time(random, each, longest), each.id) for each in times]
+
+
+def _drawn_time(random, asked, longest):
+    if random.random() < _SHARE_OF_CANCELS_AT_A_STEP:
+        return random.choice(list(ON_FAILURE))
+    return max(0.0, asked.after + random.uniform(-0.1, 1) * longest)
 
 
 def _drawn(random, deployment_id, stages, good, within):

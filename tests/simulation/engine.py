@@ -44,6 +44,8 @@ class Container:
         life = self.image.life
         if self.state == "running" and life.into == "exited" and now >= self.started + life.turns:
             self.state, self.exit_code = "exited", 3
+        if self.state == "running" and life.ends and self.policy == "no" and now >= self.started + life.ends:
+            self.state, self.exit_code = "exited", 3
 
     def health(self, now):
         life = self.image.life

@@ -18,6 +18,8 @@ class Life:
 
     fades: float = 0
     """When it turns unhealthy after it was healthy, if it does."""
+    ends: float = 0
+    """When it exits, unless the engine is to start it again at once."""
 
     @property
     def good(self):
@@ -54,6 +56,7 @@ GOOD = (
     Image("2", Life(healthcheck=True, turns=0.7)),
     Image("3", Life(healthcheck=True, turns=2.5)),
     Image("4", Life(healthcheck=True, turns=0.3, fades=0.8)),
+    Image("5", Life(ends=1.3)),
 )
 BROKEN = (
     Image("exits", Life(turns=0.4, into="exited")),

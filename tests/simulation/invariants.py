@@ -58,7 +58,8 @@ class Invariants:
         if waiting and not waits and answer[1] == waiting:
             self._fail(f"{waiting} was given its stage, and no longer waited for it")
         if what[0] == "cancel" and answer[0] in {"cancelling", "unknown"}:
-            is_certain = not before or bool(answer[1])
+            # Who has lost its lease, and doesn't know, may fail all the same.
+            is_certain = "holder" not in before
             self._cancelled[deployment_id] = is_certain or self._cancelled.get(deployment_id, False)
         record = self._record(deployment_id)
         if what[0] in _FENCED and record != before and what[what.index(deployment_id) + 1] != before["fence"]:
@@ -67,6 +68,8 @@ class Invariants:
             self._fail(f"{record['holder']} claimed {deployment_id}, which {before['holder']} holds")
         if what[0] == "accept" and record and not before:
             self.accepted.append(deployment_id)
+        if record.get("step") != before.get("step"):
+            self._world.note_step(deployment_id, record["step"])
         if record.get("step") == "retire" != before.get("step"):
             self._note_promoted(deployment_id, record)
         if record.get("step") == "ended" != before.get("step"):
@@ -203,7 +206,7 @@ class Invariants:
             return asked.id in self._cancelled
         if error == "DeadlineExceeded":
             return "timeout" in asked.arguments and float(record["ended"]) >= float(record["deadline"])
-        if error == "Unhealthy" and asked.image.life.fades:
+        if (error == "Unhealthy" and asked.image.life.fades) or (error == "StartFailed" and asked.image.life.ends):
             return True
         if error in {"StartFailed", "Unhealthy"}:
             return weather.engine_restarts > 0

@@ -294,15 +294,14 @@ class SimulatedRedis(redis.Redis):
         )
 
     def pipeline(self, transaction=True, shard_hint=None):  # noqa: ARG002  # as in redis.Redis
-        return _Pipeline(self.keyspace, self._gate)
+        return _Pipeline(self)
 
 
 class _Pipeline(SimulatedRedis):
     """Commands that are sent together."""
 
-    def __init__(self, keyspace, gate):
-        super().__init__(keyspace)
-        self._send = gate
+    def __init__(self, client):  # not the client's own: it takes long
+        vars(self).update(vars(client))
         self._commands = []
 
     def execute_command(self, *command, **options):
@@ -313,7 +312,7 @@ class _Pipeline(SimulatedRedis):
         commands, self._commands = self._commands, []
         if not commands:
             return []
-        return self._send(("pipeline", commands[0][0][0]), lambda: [self._answer(*each) for each in commands])
+        return self._gate(("pipeline", commands[0][0][0]), lambda: [self._answer(*each) for each in commands])
 
 
 @cache

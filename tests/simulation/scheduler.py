@@ -21,7 +21,7 @@ class Activity(greenlet.greenlet):
         self.line = None
         """The connection to the engine that is its own."""
         self.calling = None
-        """The engine call that it is about to make, and when; the engine may see to it even if the process dies."""
+        """What engine call it is about to make, and its action: the engine may see to it even if the process dies."""
 
 
 class Scheduler:

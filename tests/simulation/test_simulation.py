@@ -13,6 +13,8 @@ QUICKLY_FOUND = {
     "retire before proven": 20,
     "promote what isn't proven": 20,
     "make room for a name": 60,
+    "commit what was cancelled": 60,
+    "let go of a stage that is held": 20,
 }
 
 

@@ -18,9 +18,10 @@ from tests.simulation.seams import GRACE, LEASE
 from tests.simulation.story import Story
 from tests.simulation.workers import Worker
 from worker.celery import app
-from worker.record import ON_FAILURE
+from worker.record import ON_FAILURE, Step
 
 _STORM = 30.0
+_LATEST = 20.0
 _MOST_EVENTS = 60_000
 _SAID_AGAIN = 10
 PREFIX = "dw:simulated:"
@@ -49,6 +50,7 @@ class World:
         self.weather = Weather.drawn(self.random)
         self.asked = clients.draw(self.random)
         self.cancels = clients.draw_cancels(self.random, self.asked)
+        self._cancels_sent = 0
         self.workers = []
         self.invariants = Invariants(self)
 
@@ -80,14 +82,25 @@ class World:
         for asked in self.asked:
             message = Message("docker.deploy", asked.id, asked.arguments)
             self.scheduler.after(asked.after, lambda message=message: self.broker.put(message))
-        for number, (after, deployment_id) in enumerate(self.cancels, 1):
-            message = Message("docker.cancel", f"c{number}", {"deployment_id": deployment_id})
-            self.scheduler.after(after, lambda message=message: self.broker.put(message))
+        for when, deployment_id in self.cancels:
+            if not isinstance(when, Step):
+                self._cancel_after(when, deployment_id)
         for _ in range(self.weather.engine_restarts):
             self.scheduler.after(self.random.uniform(0, _STORM), self._stop_engine)
         if self.weather.loses_redis:
             self.scheduler.after(self.random.uniform(0, _STORM), self._lose_redis)
         self.scheduler.after(_STORM, self._clear_up)
+
+    def _cancel_after(self, seconds, deployment_id):
+        self._cancels_sent += 1
+        message = Message("docker.cancel", f"c{self._cancels_sent}", {"deployment_id": deployment_id})
+        self.scheduler.after(seconds, lambda: self.broker.put(message))
+
+    def note_step(self, deployment_id, step):
+        """A deployment has come to a step: somebody may have waited for that."""
+        for each in [each for each in self.cancels if each == (step, deployment_id)]:
+            self.cancels.remove(each)
+            self._cancel_after(self.random.uniform(0, 0.1), deployment_id)
 
     def _put_foreign_containers(self):
         def labels(namespace):
@@ -169,6 +182,9 @@ class World:
             self._die(process, what, fate)
         try:
             failed = self._prevented(activity, system, fate)
+            if not failed and fate is Fate.LOST_REPLY and what[0] == "create_container":
+                failed = faults.error(system, fate)
+                self._do_without_reply(what, action)
             answer = None if failed else self.invariants.watched(system, what, action)
         except faults.EXPECTED as error:
             self.story.tell(process.name, what, repr(error))
@@ -194,7 +210,7 @@ class World:
         if fate is Fate.CUT_OFF:
             activity.process.cut_off_until = self.clock.now + self.random.uniform(LEASE, 3 * LEASE)
             self.story.tell(activity.process.name, what, "is cut off from Redis")
-        activity.calling = action if system == "engine" else None
+        activity.calling = (what, action) if system == "engine" else None
         self.scheduler.sleep(seconds)
         activity.calling = None
 
@@ -239,22 +255,29 @@ class World:
         for activity in process.activities:
             # The engine may have been told already.
             if activity.calling and self.random.random() < 0.5:
-                self._do_without_reply(activity.calling)
+                self._do_without_reply(*activity.calling)
         self.scheduler.kill(process)
         self.workers.remove(process)
         for message in process.at_work_on.values():
             self.deliver_again(message)
         self.scheduler.after(self.random.uniform(0.5, 5), lambda: self._start_worker(f"{process.name}'"))
 
-    def _do_without_reply(self, action):
+    def _do_without_reply(self, what, action):
+        # One that hangs may get to it much later. Only of making something is that promised to do no harm.
+        if what[0] == "create_container" and self.random.random() < 0.5:
+            self.scheduler.after(self.random.uniform(0, _LATEST), lambda: self._do_now(action))
+        else:
+            self._do_now(action)
+
+    def _do_now(self, action):
         if self.engine_down:
             return
         try:
             action()
         except faults.EXPECTED as error:
-            self.story.tell("engine", ("done for a dead process",), repr(error))
+            self.story.tell("engine", ("done", "though nobody hears of it"), repr(error))
         else:
-            self.story.tell("engine", ("done for a dead process",))
+            self.story.tell("engine", ("done", "though nobody hears of it"))
 
     def _lose_redis(self):
         self.story.tell("redis", ("is empty",))
