@@ -137,6 +137,8 @@ def installed():
             patch.object(app.events, "default_dispatcher", dispatcher),
             patch.object(redis.lock, "mod_time", ground.time),
             patch.object(redis.lock, "uuid", ground),
+            # A lock keeps its scripts with its class, and they may be a real Redis' by now.
+            *(patch.object(redis.lock.Lock, f"lua_{each}", None) for each in ("release", "extend", "reacquire")),
             *_everywhere(worker.driver.driver, ground.driver),
             *_everywhere(_holder, ground.holder),
             *_everywhere(posted, ground.posted),

@@ -20,8 +20,8 @@ NUMBERED = ("docker.deploy", "order:", "orders", 60)
 
 
 @pytest.fixture
-def server(redis_url):
-    with redis.Redis.from_url(redis_url) as connection:
+def server(second_redis_url):
+    with redis.Redis.from_url(second_redis_url) as connection:
         yield connection
         connection.flushdb()
 
@@ -32,21 +32,21 @@ def queue():
 
 
 @pytest.fixture
-def send(redis_url, queue):
+def send(second_redis_url, queue):
     """Send as a plain client does."""
-    with Connection(redis_url) as connection:
+    with Connection(second_redis_url) as connection:
         yield lambda body, **options: Producer(connection).publish(
             body, routing_key=queue.name, declare=[queue], **options
         )
 
 
 @pytest.fixture
-def worker(redis_url, queue):
+def worker(second_redis_url, queue):
     """Consume on a connection of its own, as workers do."""
     with contextlib.ExitStack() as opened:
 
         def open_worker(slots=SLOTS):
-            return opened.enter_context(Worker(redis_url, queue, slots))
+            return opened.enter_context(Worker(second_redis_url, queue, slots))
 
         yield open_worker
 
@@ -54,9 +54,9 @@ def worker(redis_url, queue):
 class Worker:
     """A consumer, and the messages that it has received."""
 
-    def __init__(self, redis_url, queue, slots):
+    def __init__(self, second_redis_url, queue, slots):
         options = {"visibility_timeout": LEASE, "slots": {queue.name: slots}, "numbered": NUMBERED}
-        self.connection = Connection(redis_url, transport="worker.broker:Transport", transport_options=options)
+        self.connection = Connection(second_redis_url, transport="worker.broker:Transport", transport_options=options)
         self.messages = []
         self.channel = self.connection.channel()
         self.consumer = Consumer(self.channel, [queue], on_message=self.messages.append)
@@ -90,8 +90,8 @@ class Worker:
 class Waiter:
     """What a worker sends that waits for a message; then it can do anything but that."""
 
-    def __init__(self, redis_url, queue):
-        parts = urlsplit(redis_url)
+    def __init__(self, second_redis_url, queue):
+        parts = urlsplit(second_redis_url)
         self.socket = socket.create_connection((parts.hostname, parts.port))
         keys = ["dw.unacked", "dw.unacked_index", "dw.unreadable", f"dw.inbox.{queue.name}", queue.name]
         packed = redis.Connection().pack_commands(
@@ -130,8 +130,8 @@ def test_messages_are_delivered_in_order(worker, send):
     assert it.bodies == list(range(20))
 
 
-def test_a_message_is_leased_before_anybody_has_read_it(server, redis_url, queue, send, worker):
-    waiter = Waiter(redis_url, queue)
+def test_a_message_is_leased_before_anybody_has_read_it(server, second_redis_url, queue, send, worker):
+    waiter = Waiter(second_redis_url, queue)
     blocked(server)
     send("work")
     until(lambda: server.hlen("dw.unacked") == 1)
@@ -144,8 +144,8 @@ def test_a_message_is_leased_before_anybody_has_read_it(server, redis_url, queue
     assert another.messages[0].headers["redelivered"]
 
 
-def test_one_that_died_while_it_waited_takes_nothing(server, redis_url, queue, send):
-    waiter = Waiter(redis_url, queue)
+def test_one_that_died_while_it_waited_takes_nothing(server, second_redis_url, queue, send):
+    waiter = Waiter(second_redis_url, queue)
     blocked(server)
     waiter.die()
     until(lambda: server.info("clients")["blocked_clients"] == 0)
@@ -153,13 +153,13 @@ def test_one_that_died_while_it_waited_takes_nothing(server, redis_url, queue, s
     assert server.llen(queue.name) == 1
 
 
-def test_one_that_dies_in_the_moment_of_a_message_loses_nothing(server, redis_url, queue, send, worker):
+def test_one_that_dies_in_the_moment_of_a_message_loses_nothing(server, second_redis_url, queue, send, worker):
     """Redis learns of both at once: it serves the move, and doesn't run the script of a connection that has ended."""
     send("work")
     raw = server.rpop(queue.name)
-    waiter = Waiter(redis_url, queue)
+    waiter = Waiter(second_redis_url, queue)
     blocked(server)
-    with redis.Redis.from_url(redis_url) as other:
+    with redis.Redis.from_url(second_redis_url) as other:
         busy = threading.Thread(target=other.eval, args=("for i = 1, 2e8 do end", 0))
         sending = threading.Thread(target=server.lpush, args=(queue.name, raw))
         for act in (busy.start, sending.start, waiter.die):
