@@ -13,7 +13,7 @@ export ENGINE
 
 # A full run is in four processes, with coverage; what measures time comes after it, by itself. A selection is in one.
 ifeq ($(T),tests)
-PYTEST := sh -c '$(BIN)/pytest -n 4 --dist loadfile --durations=15 -m "not alone" --cov --cov-report= tests \
+PYTEST := sh -c '$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15 -m "not alone" --cov --cov-report= tests \
 	&& $(BIN)/pytest -m alone --cov --cov-append --cov-report=term-missing:skip-covered tests'
 else
 PYTEST := $(BIN)/pytest $(T)

@@ -28,7 +28,7 @@ end
 
 local running = redis.call('HGET', KEYS[2], 'running')
 if running and not is_under_way(prefix, running) then
-  running = hand_over(prefix, KEYS[2], first, patience)
+  running = hand_over(prefix, KEYS[2], first, 0)
 end
 local waiting = redis.call('HGET', KEYS[2], 'waiting')
 if waiting and not is_waiting(prefix, waiting) then
