@@ -57,9 +57,10 @@ def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
 
 @task_received.connect
 def note_order(request: Request, **_: object) -> None:
-    """Note when a deployment's message came; called in the consumer's thread, one message after the other.
+    """Note when a deployment's message came, where the broker hasn't: it is another Redis than the records'.
 
-    Those of one second are accepted in threads, any of which can be the first; the last one asked for is to win.
+    Called in the consumer's thread, one message after the other. Those of one second are accepted in threads, any of
+    which can be the first; the last one asked for is to win.
     """
     if request.name == deploy.name:
         deployments().receive(request.id)
