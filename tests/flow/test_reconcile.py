@@ -59,6 +59,8 @@ def make(stage, *, deployment, made_by="deploy", start=True, **labels):
     }
     made = stage.engine.create_container(
         stage.image("shop:v1"),
+        # A second engine that a test starts takes the private one's default bridge away.
+        host_config=stage.engine.create_host_config(network_mode="none"),
         name=f"{stage.project}-{uuid.uuid4().hex[:8]}",
         labels={f"docker-watcher.{name}": value for name, value in ours.items()},
     )
