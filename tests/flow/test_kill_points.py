@@ -23,7 +23,7 @@ from tests.flow.conftest import Installation, Stage
 from tests.flow.doomed import Doom, start_worker
 from tests.services import remove_managed, required
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 # Those that no test process uses for anything else.
 DATABASES = (5, 6, 7, 12, 13, 14, 15)
