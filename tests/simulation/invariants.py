@@ -109,7 +109,9 @@ class Invariants:
         """A deployment that made a container and failed has given back the name that it took, if it took one."""
         for each in self._managed():
             asked = self._asked[self._deployment_of(each)]
-            if asked.stage == stage and each.name != self._name_of(asked) and not self._may_clash(asked):
+            # One that was made too late is for reconcile to remove.
+            is_exempt = self._late.get(each.id) or asked.stage != stage or self._may_clash(asked)
+            if each.name != self._name_of(asked) and not is_exempt:
                 self._fail(f"{each.name} was not given back the name {self._name_of(asked)}")
 
     def _note_promoted(self, deployment_id, record):

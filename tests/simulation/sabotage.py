@@ -5,14 +5,17 @@ import inspect
 import textwrap
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FunctionType
 from unittest.mock import patch
 
 from tasks import create, reconcile
 from tasks.deploy import steps
 from tests.simulation import seams
-from worker import plan
+from worker import plan, store
 from worker.record import ON_FAILURE, Step
+
+_SCRIPTS = Path(store.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Script:
 
     @contextmanager
     def done(self):
+        text = "".join((_SCRIPTS / f"{each}.lua").read_text() for each in ("common", self.name))
+        assert self.old in text, f"{self.name}.lua has changed: {self.old!r} isn't in it"
         with patch.dict(seams.ground.rewrites, {self.name: (self.old, self.new)}):
             seams.forget()
             yield
@@ -77,7 +82,7 @@ ALL = {
         "commit", "if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[2] then", "if false then"
     ),
     "close without a look at the fence": Script(
-        "close", "if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[3] then", "if false then"
+        "close", "if record[1] ~= ARGV[3] or record[2] == 'ended' then", "if record[2] == 'ended' then"
     ),
     "renew without a look at the fence": Script("renew", "record[1] ~= ARGV[2] or", ""),
     "claim what somebody holds": Script("claim", "or tonumber(record[2]) > time", ""),
@@ -87,7 +92,7 @@ ALL = {
     "forget the one that waits": Script(
         "close", "make_due(prefix, waiting, step, patience)", "redis.call('HGET', record_of(prefix, waiting), 'host')"
     ),
-    "record a deployment twice": Script("accept", "redis.call('EXISTS', KEYS[1]) == 1", "false"),
+    "record a deployment twice": Script("accept", "if known[1] then", "if false then"),
     "leave the one that is superseded": Script("accept", "if not waiting then", "if true then"),
     "set no alarm after it has rung": Script(
         "ring",
