@@ -36,6 +36,11 @@ def make_stage(another, engine):
     return lambda: Stage(client, engine, mine, f"p{uuid.uuid4().hex[:8]}")
 
 
+def p95_of_lists(stage):
+    seconds = [seconds_of(lambda: stage.ask("docker.list", project=stage.project)) for _ in range(100)]
+    return statistics.quantiles(seconds, n=20)[-1]
+
+
 def seconds_of(ask):
     began = time.monotonic()
     ask()
@@ -47,25 +52,25 @@ def test_forty_that_wait_for_their_health_check_hold_up_nobody(make_stage, image
     image = images("late", "v1", healthcheck=["/bin/busybox", "sleep", "30"], health_seconds=60)
     stage = make_stage()
     usual = seconds_of(lambda: stage.deploy("shop:v1", policy="missing"))
+    usual_p95 = p95_of_lists(stage)
     waiting = [make_stage() for _ in range(WAITING)]
     arguments = {"policy": "missing", "health": {"timeout": 120}}
     sent = [each.send("docker.deploy", **each.deployment(image, **arguments)) for each in waiting]
     stage.until(
         lambda: all(each.record(it.id).get("step") == "prove" for each, it in zip(waiting, sent, strict=True)), 120
     )
-    list_seconds = [seconds_of(lambda: stage.ask("docker.list", project=stage.project)) for _ in range(100)]
+    p95 = p95_of_lists(stage)
     meanwhile = seconds_of(lambda: stage.deploy("shop:v2", policy="missing"))
     still = sum(not each.ready() for each in sent)
-    p95 = statistics.quantiles(list_seconds, n=20)[-1]
     record_property(
         "figure",
-        f"{still} of {WAITING} waiting, concurrency {CONCURRENCY}: docker.list p50 "
-        f"{statistics.median(list_seconds) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms; a deployment of another stage took "
-        f"{meanwhile:.1f} s, and {usual:.1f} s before",
+        f"{still} of {WAITING} waiting, concurrency {CONCURRENCY}: docker.list p95 {p95 * 1000:.0f} ms, and "
+        f"{usual_p95 * 1000:.0f} ms before; a deployment of another stage took {meanwhile:.1f} s, {usual:.1f} s before",
     )
     assert still > WAITING / 2
-    assert p95 < 0.1
-    assert meanwhile < 2 * usual + 1
+    # On a machine that is slow by itself, what counts is how much slower it has become.
+    assert p95 < max(0.1, 5 * usual_p95)
+    assert meanwhile < 3 * usual + 2
     assert {each.get(timeout=120)["health"] for each in sent} == {"healthy"}
 
 
@@ -88,6 +93,9 @@ def test_pulls_that_stall_hold_up_nobody(make_stage):
         assert stage.ask("docker.stop", container=stage.containers()[0]["Id"])["container_id"]
         for each in sent[CONCURRENCY:]:
             assert stage.ask("docker.cancel", deployment_id=each.id)["state"] == "cancelling"
+        # They end without a slot.
+        ended = [each.get(timeout=20, propagate=False) for each in sent[CONCURRENCY:]]
+        assert {type(each).__name__ for each in ended} == {"DeploymentCancelled"}
         assert sum(each.asked.is_set() for each in stalled) <= CONCURRENCY + 1
         for each in sent[:CONCURRENCY]:
             stage.client.control.revoke(each.id)
