@@ -167,6 +167,16 @@ def stage(client, engine, installation, worker):
 
 
 @pytest.fixture
+def unserved_stage(second_redis_url, tmp_path, engine, images, installation):
+    """A stage of an installation that no worker serves yet, with the usual one's namespace and keys."""
+    another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
+    another.environment["DW_KEYS"] = installation.environment["DW_KEYS"]
+    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
+    yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
+    client.close()
+
+
+@pytest.fixture
 def flower(installation, client, stage):
     """Flower, from the moment that it hears the worker: asked for a path, it gives the page's text."""
     with socket.socket() as free:

@@ -1,21 +1,11 @@
 """A killed worker costs a lease, and nothing else."""
 
-import uuid
-
 import pytest
-from celery import Celery
-
-from tests.flow.conftest import Installation, Stage
 
 
 @pytest.fixture
-def stage(second_redis_url, tmp_path, engine, images, installation):
-    """A stage of an installation that no worker serves yet."""
-    another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
-    another.environment["DW_KEYS"] = installation.environment["DW_KEYS"]
-    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
-    client.close()
+def stage(unserved_stage):
+    return unserved_stage
 
 
 def test_another_worker_goes_on_with_what_a_killed_one_had_made(stage, images):

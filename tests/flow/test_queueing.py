@@ -3,12 +3,8 @@
 import collections
 import threading
 import time
-import uuid
 
 import pytest
-from celery import Celery
-
-from tests.flow.conftest import Installation, Stage
 
 
 @pytest.fixture
@@ -42,13 +38,11 @@ def test_one_that_waits_too_long_for_its_stage_is_told_so(stage, slow):
 
 
 @pytest.fixture
-def shared_stage(second_redis_url, tmp_path, engine, images, installation):
+def shared_stage(unserved_stage):
     """A stage that two workers serve."""
-    another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
-    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    with another.worker(client), another.worker(client):
-        yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
-    client.close()
+    installation, client = unserved_stage.installation, unserved_stage.client
+    with installation.worker(client), installation.worker(client):
+        yield unserved_stage
 
 
 def test_of_fifty_within_a_second_the_last_one_wins(shared_stage, record_property):

@@ -1,12 +1,9 @@
 """A message is given out again when its worker has died, and only then."""
 
-import uuid
-
 import pytest
 import redis
-from celery import Celery
 
-from tests.flow.conftest import Installation, Stage
+from tests.flow.conftest import Stage
 from tests.flow.doomed import Doom, start_worker
 
 LEASE = 2
@@ -14,12 +11,8 @@ LEASE = 2
 
 
 @pytest.fixture
-def stage(second_redis_url, tmp_path, engine, installation, _leave_nothing):
-    """A stage of an installation that no worker serves yet."""
-    another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
-    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
-    client.close()
+def stage(unserved_stage):
+    return unserved_stage
 
 
 @pytest.fixture

@@ -2,22 +2,15 @@
 
 import signal
 import time
-import uuid
 
 import pytest
-from celery import Celery
 
-from tests.flow.conftest import Installation, Stage
 from tests.throttled_registry import ThrottledRegistry
 
 
 @pytest.fixture
-def stage(second_redis_url, tmp_path, engine, images, installation):
-    """A stage of an installation that no worker serves yet."""
-    another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
-    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
-    client.close()
+def stage(unserved_stage):
+    return unserved_stage
 
 
 def seconds_to_end(process):
