@@ -14,8 +14,10 @@ from tasks.deploy.machine import StepArguments
 from worker.celery import app
 from worker.driver import send
 from worker.reference import ImageReference
+from worker.settings import settings
 from worker.spec import DeploymentSpec, check_policy, parse
 from worker.store import deployments
+from worker.store.orders import numbered_by_broker
 
 
 @app.task(
@@ -62,7 +64,7 @@ def note_order(request: Request, **_: object) -> None:
     Called in the consumer's thread, one message after the other. Those of one second are accepted in threads, any of
     which can be the first; the last one asked for is to win.
     """
-    if request.name == deploy.name:
+    if request.name == deploy.name and not numbered_by_broker(settings()):
         deployments().receive(request.id)
 
 

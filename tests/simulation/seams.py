@@ -29,6 +29,8 @@ from worker.store.deployments import _holder
 
 SETTINGS = {
     "DW_NAMESPACE": "simulated",
+    # Another Redis than the records': messages here are numbered by who receives them.
+    "DW_BROKER_URL": "redis://simulated.test/1",
     "DW_NETWORK": "shared",
     "DW_STABLE_SECONDS": "1",
     "DW_HEALTH_TIMEOUT": "6",
