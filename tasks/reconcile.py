@@ -52,7 +52,7 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     released, resumed = _mend_stages()
     labels = engine().containers.labels
     containers = [each for each in engine().containers.labelled(labels.select()) if labels.are_ours(each.labels)]
-    standings = deployments().standings(sorted({_deployment_of(each) for each in containers}))
+    standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
     removed, failed = _remove(list(_leftovers(containers, standings)))
     adopted = [each.name for each in _serving(containers, standings) if _adopt(each)]
     result = ReconcileResult(
@@ -79,7 +79,7 @@ def _leftovers(containers: Sequence[Listed], standings: Mapping[str, Standing]) 
     unretired = {each for standing in standings.values() for each in standing.unretired}
     for each in containers:
         is_young = time.time() - each.created < settings().reconcile_grace
-        standing = standings.get(_deployment_of(each))
+        standing = standings.get(engine().containers.labels.deployment_of(each))
         if not is_young and (
             each.id in unretired or plan.is_leftover(each, standing, deployed=bool(_label(each, Label.FINGERPRINT)))
         ):
@@ -106,10 +106,10 @@ def _serving(containers: Sequence[Listed], standings: Mapping[str, Standing]) ->
     seen = set()
     for each in containers:
         stage = (_label(each, Label.PROJECT), _label(each, Label.STAGE))
-        is_candidate = plan.has_temporary_name(each, _deployment_of(each))
+        is_candidate = plan.has_temporary_name(each, engine().containers.labels.deployment_of(each))
         if each.state == "running" and _label(each, Label.SPEC) and not is_candidate and stage not in seen:
             seen.add(stage)
-            if _deployment_of(each) not in standings:
+            if engine().containers.labels.deployment_of(each) not in standings:
                 yield each
 
 
@@ -131,10 +131,6 @@ def _adopt(container: Listed) -> bool:
         ports=dict(container.ports),
     )
     return deployments().adopt(deployment_id, spec, found, container.created)
-
-
-def _deployment_of(container: Listed) -> str:
-    return _label(container, Label.DEPLOYMENT)
 
 
 def _label(container: Listed, label: Label) -> str:

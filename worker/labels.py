@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from worker.reference import ImageReference
 
@@ -25,6 +26,13 @@ class Label(StrEnum):
     """The names of the variables whose values are shown nowhere, comma-separated."""
 
 
+class Labelled(Protocol):
+    """A container, as far as its labels go."""
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+
 @dataclass(frozen=True)
 class Labels:
     """The labels of one installation: `docker-watcher.project` and its like, in one namespace."""
@@ -42,6 +50,10 @@ class Labels:
 
     def get(self, labels: Mapping[str, str], label: Label) -> str:
         return labels.get(self.key(label), "")
+
+    def deployment_of(self, container: Labelled) -> str:
+        """The id of the deployment that made a container; empty where it is none of ours."""
+        return self.get(container.labels, Label.DEPLOYMENT)
 
     def are_ours(self, labels: Mapping[str, str]) -> bool:
         """Whether a container with these labels is managed in this namespace."""

@@ -80,11 +80,21 @@ class Health(Arguments):
     """Without HEALTHCHECK, how long it must run; `DW_STABLE_SECONDS` unless given."""
 
 
-class DeploymentSpec(Arguments):
-    """The arguments of `docker.deploy`, and of `docker.create`."""
+class StageArguments(Arguments):
+    """What is asked for about one stage."""
 
     project: Name
     stage: Name
+
+    @property
+    def where(self) -> str:
+        """The stage as people write it: `shop/staging`."""
+        return f"{self.project}/{self.stage}"
+
+
+class DeploymentSpec(StageArguments):
+    """The arguments of `docker.deploy`, and of `docker.create`."""
+
     image: Image
     credential: Name | None = None
     policy: PullPolicy = "always"

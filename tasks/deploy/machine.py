@@ -129,7 +129,7 @@ def check_bounds(claim: Claim) -> None:
         raise HandedOn
     if claim.step not in ON_FAILURE:
         return
-    about = f"Deployment of {claim.spec.image} to {claim.spec.project}/{claim.spec.stage}"
+    about = f"Deployment of {claim.spec.image} to {claim.spec.where}"
     facts = {"step": claim.step, "image": claim.spec.image}
     if claim.broken_off is Break.CANCELLED:
         raise DeploymentCancelled(

@@ -167,7 +167,7 @@ def promote(claim: Claim) -> Done:
     if container.name != wanted:
         for each in older:
             if each.name == wanted:
-                containers.rename(each, plan.temporary_name(wanted, _deployment_of(each)))
+                containers.rename(each, plan.temporary_name(wanted, containers.labels.deployment_of(each)))
         containers.rename(container, wanted)
     if claim.found.withheld_aliases:
         for network in (settings().network, spec.network):
@@ -211,7 +211,9 @@ def undo(claim: Claim) -> Done:
             containers.remove(each, force=True)
         check_bounds(claim)
         for each in _older_instances(claim):
-            if each.name == plan.temporary_name(wanted, _deployment_of(each)) and not containers.find_named(wanted):
+            if each.name == plan.temporary_name(
+                wanted, containers.labels.deployment_of(each)
+            ) and not containers.find_named(wanted):
                 containers.rename(each, wanted)
     except DeploymentError:
         if claim.attempt >= MOST_ATTEMPTS:
@@ -262,11 +264,7 @@ def _sealed_spec(claim: Claim) -> str:
 def _older_instances(claim: Claim) -> list[Listed]:
     containers, spec = engine().containers, claim.spec
     found = containers.labelled(containers.labels.select(project=spec.project, stage=spec.stage))
-    return [each for each in found if _deployment_of(each) != claim.id]
-
-
-def _deployment_of(container: Listed) -> str:
-    return engine().containers.labels.get(container.labels, Label.DEPLOYMENT)
+    return [each for each in found if containers.labels.deployment_of(each) != claim.id]
 
 
 def _is_forgiven(claim: Claim, container: Container) -> bool:

@@ -140,7 +140,7 @@ class Deployments:
                 self._prefix,
                 deployment_id,
                 self._settings.host,
-                f"{spec.project}/{spec.stage}",
+                spec.where,
                 spec.model_dump_json(exclude_defaults=True),
                 spec.timeout or self._settings.deploy_timeout,
                 FIRST,
@@ -233,8 +233,8 @@ class Deployments:
                 self._record(claim.id),
                 self._alarms(),
                 self._stage(claim.spec),
-                self._key("history", f"{claim.spec.project}/{claim.spec.stage}"),
-                self._key("lives", f"{claim.spec.project}/{claim.spec.stage}"),
+                self._key("history", claim.spec.where),
+                self._key("lives", claim.spec.where),
             ],
             args=[
                 self._prefix,
@@ -265,7 +265,6 @@ class Deployments:
 
     def adopt(self, deployment_id: str, spec: DeploymentSpec, found: Found, created: float) -> bool:
         """Record a container that serves and that no record knows; False if one does, or its stage has a live one."""
-        stage = f"{spec.project}/{spec.stage}"
         return bool(
             self._run(
                 "adopt",
@@ -273,13 +272,13 @@ class Deployments:
                     self._record(deployment_id),
                     self._stage(spec),
                     f"{self._prefix}stages",
-                    self._key("lives", stage),
+                    self._key("lives", spec.where),
                 ],
                 args=[
                     self._prefix,
                     deployment_id,
                     self._settings.host,
-                    stage,
+                    spec.where,
                     spec.model_dump_json(exclude_defaults=True),
                     found.model_dump_json(exclude_defaults=True),
                     created,
@@ -349,7 +348,7 @@ class Deployments:
         return self._key("deployment", deployment_id)
 
     def _stage(self, spec: DeploymentSpec) -> str:
-        return self._key("stage", f"{spec.project}/{spec.stage}")
+        return self._key("stage", spec.where)
 
     def _alarms(self) -> str:
         return self._key("alarms", self._settings.host)
@@ -402,7 +401,7 @@ def _superseded(spec: DeploymentSpec, by: str | None) -> DeploymentSuperseded | 
     if not by:
         return None
     return DeploymentSuperseded(
-        f"Deployment of {spec.image} to {spec.project}/{spec.stage} was superseded before it began: deployment "
+        f"Deployment of {spec.image} to {spec.where} was superseded before it began: deployment "
         f"{by} was asked for later and takes its place.",
         {"by": by, "image": spec.image},
     )
