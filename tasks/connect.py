@@ -1,6 +1,7 @@
 """`docker.connect`: put a managed container on one more network (R9)."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from tasks.base import Result, operation
 from worker.celery import Lane
@@ -45,6 +46,18 @@ def connect(arguments: ConnectArguments) -> ConnectResult:
     )
 
 
+def detach(container: Container, aliases: Sequence[str]) -> Container:
+    """Take aliases from a container on each of its networks, and read it; its connections go on (measured).
+
+    Its random ports may be others then.
+    """
+    for network, held in container.aliases.items():
+        if set(aliases) & set(held):
+            engine().networks.disconnect(network, container)
+            _connect(network, container, set(held) - set(aliases))
+    return engine().containers.inspect(container.id)
+
+
 def attach(network: str, container: Container, aliases: Sequence[str]) -> Container:
     """Have a container on a network under these aliases, and read it: its random ports may be others then."""
     present = container.aliases.get(network)
@@ -52,10 +65,15 @@ def attach(network: str, container: Container, aliases: Sequence[str]) -> Contai
         return container
     if present is not None:
         engine().networks.disconnect(network, container)
-    wanted = sorted({*aliases, *(present or ())} - {container.id[:12]})
+    _connect(network, container, {*aliases, *(present or ())})
+    return engine().containers.inspect(container.id)
+
+
+def _connect(network: str, container: Container, aliases: AbstractSet[str]) -> None:
+    # The engine itself gives each container its id as an alias.
+    wanted = sorted(aliases - {container.id[:12]})
     try:
         engine().networks.connect(network, container, wanted)
     except Transient:
         # Tried again at once: a later run would not know the aliases that it had.
         engine().networks.connect(network, container, wanted)
-    return engine().containers.inspect(container.id)

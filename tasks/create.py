@@ -1,5 +1,7 @@
 """`docker.create`: make a container with all that a deployment asks for, and don't start it (R4, R10-R13)."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from celery import current_task
@@ -42,7 +44,8 @@ def create(arguments: DeploymentSpec) -> CreateResult:
         network=settings().network,
         image_id=image.id,
         digest=image.digest,
-        exposed=image.ports,
+        ports=host_ports(spec, image.ports),
+        stop_timeout=settings().stop_timeout,
     )
     made = make(spec, container, task_id)
     return CreateResult(
@@ -54,6 +57,21 @@ def create(arguments: DeploymentSpec) -> CreateResult:
         image=str(reference),
         image_id=image.id,
     )
+
+
+def host_ports(spec: DeploymentSpec, exposed: Sequence[str], tried: Sequence[int] = ()) -> dict[str, int | None]:
+    """The host ports that a container is made with; those to be kept are none that a container has, up or not.
+
+    Raises PortInUse where `DW_PORT_RANGE` is full.
+    """
+    if "keep" not in spec.ports.values():
+        return plan.published_ports(spec, exposed)
+    first, last = settings().port_range
+    taken = engine().containers.host_ports()
+    keepable = [port for port in range(first, last + 1) if port not in taken]
+    # Two deployments at once seldom try the same one then.
+    random.shuffle(keepable)
+    return plan.published_ports(spec, exposed, keepable, tried)
 
 
 def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> ContainerRef:

@@ -90,7 +90,7 @@ def _remove(leftovers: Sequence[Listed]) -> tuple[list[str], list[str]]:
     removed, failed = [], []
     for each in leftovers:
         try:
-            engine().containers.stop(each, stop_timeout(None))
+            engine().containers.stop(each, stop_timeout(engine().containers.inspect(each.id)))
             if engine().containers.remove(each, force=True):
                 removed.append(each.name)
         except ContainerNotFound:

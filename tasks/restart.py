@@ -14,7 +14,7 @@ def restart(arguments: StopArguments) -> StartResult:
     containers = engine().containers
     found = containers.managed(arguments.container)
     with with_evidence(containers, found):
-        restarted = containers.restart(found, stop_timeout(arguments.timeout))
+        restarted = containers.restart(found, stop_timeout(found, arguments.timeout))
     return StartResult(
         container_id=restarted.id,
         container_name=restarted.name,

@@ -1,16 +1,10 @@
 """`docker.stop`: stop a managed container (R5)."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from tasks.base import Result, operation
 from worker.celery import Lane
-from worker.engine import engine
+from worker.engine import Container, engine
 from worker.settings import settings
-from worker.spec import Arguments, ContainerReference
-
-StopTimeout = Annotated[int, Field(ge=0, le=3600)]
+from worker.spec import Arguments, ContainerReference, StopTimeout
 
 
 class StopArguments(Arguments):
@@ -29,9 +23,13 @@ def stop(arguments: StopArguments) -> StopResult:
     """Stop a container, by force after `timeout` seconds; a second run finds it stopped."""
     containers = engine().containers
     found = containers.managed(arguments.container)
-    stopped = containers.stop(found, stop_timeout(arguments.timeout))
+    containers.stop(found, stop_timeout(found, arguments.timeout))
+    stopped = containers.inspect(found.id)
     return StopResult(container_id=stopped.id, container_name=stopped.name, exit_code=stopped.exit_code)
 
 
-def stop_timeout(asked: int | None) -> int:
-    return settings().stop_timeout if asked is None else asked
+def stop_timeout(container: Container, asked: int | None = None) -> int:
+    """Seconds that a container may take to stop: those asked for, its own, or else the setting's."""
+    if asked is not None:
+        return asked
+    return settings().stop_timeout if container.stop_timeout is None else container.stop_timeout

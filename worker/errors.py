@@ -42,15 +42,20 @@ class DeploymentError(Exception):
     `facts` is JSON: `step`, `image`, `container`, `field`, `exit_code`, `logs`, … as far as known.
     """
 
-    retryable: ClassVar[bool] = False
+    is_transient: ClassVar[bool] = False
 
     def __init__(self, message: str, facts: Mapping[str, object] | None = None) -> None:
         self.message = message
-        self.facts = {**(facts or {}), "retryable": self.retryable}
+        self.facts = {"retryable": self.is_transient, **(facts or {})}
         super().__init__(message, self.facts)
 
     def __init_subclass__(cls) -> None:
         _type_names[cls.__name__] = cls
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a later try of the very same thing can succeed."""
+        return bool(self.facts["retryable"])
 
     def __str__(self) -> str:
         return self.message
@@ -76,7 +81,7 @@ class DeploymentError(Exception):
 class Transient(DeploymentError):
     """A later try of the same thing can succeed."""
 
-    retryable = True
+    is_transient = True
 
 
 class Permanent(DeploymentError):
@@ -156,4 +161,4 @@ class DeploymentSuperseded(Permanent):
 
 
 class CutoverFailed(Permanent):
-    """The cut-over hook didn't answer 2xx."""
+    """The cut-over hook didn't answer 2xx; one that is away or overloaded may do so later."""

@@ -22,6 +22,10 @@ class Label(StrEnum):
     FINGERPRINT = "fingerprint"
     SPEC = "spec"
     """The deployment's arguments, sealed: what is known of it where Redis was lost; empty where there is no key."""
+    RESTART = "restart"
+    """The restart policy that was asked for; the container's own is `no` while it is a candidate, or stopped."""
+    KEPT_PORTS = "kept-ports"
+    """Host ports that are this container's also while it is stopped, comma-separated."""
     SECRETS = "secret-variables"
     """The names of the variables whose values are shown nowhere, comma-separated."""
 

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from worker.engine import Container, ContainerSpec, Listed
-from worker.errors import NameConflict
+from worker.errors import NameConflict, PortInUse
 from worker.labels import Label, Labels
 from worker.reference import ImageReference
-from worker.spec import DeploymentSpec
+from worker.spec import DeploymentSpec, HostPort, Volume
 from worker.store import Standing
 
 _NOT_IN_CONTAINER = {
@@ -18,6 +18,7 @@ _NOT_IN_CONTAINER = {
     "policy",
     "host",
     "strategy",
+    "cutover",
     "keep",
     "timeout",
     "health",
@@ -50,9 +51,53 @@ def spec_purpose(project: str, stage: str, deployment_id: str) -> str:
     return f"arguments of deployment {deployment_id} of {project}/{stage}"
 
 
-def published_ports(spec: DeploymentSpec, exposed: Sequence[str]) -> dict[str, int | None]:
-    """Every EXPOSEd port and every one asked for; None is a host port that the engine picks (R13)."""
-    return {**dict.fromkeys(exposed), **spec.ports}
+def published_ports(
+    spec: DeploymentSpec, exposed: Sequence[str], keepable: Iterable[int] = (), tried: Sequence[int] = ()
+) -> dict[str, int | None]:
+    """Every EXPOSEd port and every one asked for; None is a host port that the engine picks (R13).
+
+    One that is to be kept takes the next of `keepable`, host ports in the order in which they are to be tried, that
+    isn't among those tried in vain. Raises PortInUse where none is left.
+    """
+    free = (port for port in keepable if port not in tried)
+    return {
+        **dict.fromkeys(exposed),
+        **{each: _host_port(spec, each, asked, free) for each, asked in spec.ports.items()},
+    }
+
+
+def _host_port(spec: DeploymentSpec, port: str, asked: HostPort | None, free: Iterator[int]) -> int | None:
+    if asked != "keep":
+        return asked
+    try:
+        return next(free)
+    except StopIteration:
+        raise PortInUse(
+            f"Creating a container of image {spec.image} failed: no port of DW_PORT_RANGE is left for {port} of "
+            f"{spec.where}; widen the range, or remove a stage that keeps one.",
+            {"step": "create", "image": spec.image, "port": port},
+        ) from None
+
+
+def displaced(spec: DeploymentSpec, older: Sequence[Listed]) -> list[Listed]:
+    """The older instances that are stopped before the new one is started, oldest first.
+
+    Where both can't run at once, these are the ones that stand in its way; with `stop-first`, also those that it
+    replaces.
+    """
+    if spec.strategy == "start-first":
+        return []
+    replaced = {each.id for each in surplus(older, spec.keep)} if spec.strategy == "stop-first" else set()
+    up = [each for each in older if each.state in {"running", "restarting", "paused"}]
+    return [each for each in up if each.id in replaced or stands_in_the_way(spec, each)][::-1]
+
+
+def stands_in_the_way(spec: DeploymentSpec, other: Listed) -> bool:
+    """Whether a running container has a host port, or a volume, that the new one must have for itself."""
+    fixed = {(port.partition("/")[2], asked) for port, asked in spec.ports.items() if isinstance(asked, int)}
+    held = {(port.partition("/")[2], host_port) for port, host_port in other.ports.items()}
+    exclusive = {name for name, volume in spec.volumes.items() if isinstance(volume, Volume) and volume.exclusive}
+    return bool(fixed & held or exclusive & set(other.volumes))
 
 
 def choose_name(wanted: str, labels: Labels, spec: DeploymentSpec, deployment_id: str, holder: Listed | None) -> str:
@@ -136,9 +181,13 @@ def container_spec(
     network: str,
     image_id: str,
     digest: str | None,
-    exposed: Sequence[str],
+    ports: Mapping[str, int | None],
+    stop_timeout: int,
 ) -> ContainerSpec:
-    """All that the engine is told, but for the secrets: the caller's labels never hide ours (R10)."""
+    """All that the engine is told, but for the secrets: the caller's labels never hide ours (R10).
+
+    `stop_timeout`, in seconds, is for one that asks for none.
+    """
     ours = labels.select(
         project=spec.project,
         stage=spec.stage,
@@ -147,6 +196,8 @@ def container_spec(
         image=str(ImageReference.parse(spec.image)),
         digest=digest or "",
         secrets=",".join(sorted(spec.secret_env)),
+        restart=spec.restart,
+        kept_ports=",".join(str(ports[each]) for each, asked in spec.ports.items() if asked == "keep"),
     )
     return ContainerSpec(
         name=name,
@@ -157,14 +208,16 @@ def container_spec(
         # An image's own labels become the container's, unless these are in their place.
         labels={**spec.labels, **dict.fromkeys((labels.key(each) for each in Label), ""), **ours},
         environment=spec.env,
-        ports=published_ports(spec, exposed),
+        ports=ports,
         command=spec.command,
         user=spec.user,
-        volumes=spec.volumes,
+        volumes={name: volume if isinstance(volume, str) else volume.path for name, volume in spec.volumes.items()},
         memory=spec.memory,
         cpus=spec.cpus,
         pids=spec.pids,
         read_only=spec.read_only,
+        init=spec.init,
+        stop_timeout=stop_timeout if spec.stop_timeout is None else spec.stop_timeout,
         restart=spec.restart,
     )
 

@@ -1,14 +1,18 @@
 """A deployment's record: the one truth on what a deployment is doing. Celery's messages only drive it.
 
-    accept ─▶ pull ─▶ inspect ─▶ create ─▶ connect ─▶ start ─▶ prove ─▶ promote ─▶ retire ─▶ report ─▶ ended
-       │        │         │         │          │          │        │         │                   ▲
-       │        │         │         └──────────┴──────────┴────────┴─────────┴──────▶ undo ──────┤
-       ▼        └─────────┴─────────────────────────────────────────────────────────────────────┤
-    expire (waits for the stage; superseded, or out of time) ────────────────────────────────────┘
+    accept ─▶ pull ─▶ inspect ─▶ create ─▶ connect ─▶ (displace) ─▶ start ─▶ prove ─┐
+       │        │         │         │          │           │           │        │    │
+       │        │         │         └──────────┴───────────┴───────────┴────────┴────┼────────▶ undo ──▶ report ─▶ ended
+       ▼        └─────────┴──────────────────────────────────────────────────────────┼───────────▲────────▲ ▲
+    expire (waits for the stage; superseded, or out of time) ────────────────────────┼───────────┼────────┘ │
+                                                                                     ▼           │          │
+                                                        (alias) ─▶ (cutover) ─▶ promote ─▶ (drain) ─▶ retire
+                                                           └────────────┴──────────┴───▶ (revert)┘
 
-Beside these: `create` goes to `report` where the same runs already; `prove` and `promote` go to `start`, and `start`
-to `create`, once, where the engine may have died meanwhile; and one that waits in `expire` goes to `pull` once its
-stage is free (`store/close.lua`).
+Those in brackets are left out where they have nothing to do (`following`). Beside these: `create` goes to `report`
+where the same runs already; from `prove` to `promote` all go back to `start`, and `start` to `create`, once, where the
+engine may have died meanwhile; and one that waits in `expire` goes to `pull` once its stage is free
+(`store/close.lua`).
 
 A step is *due* at a time. A worker that claims it makes it due again at the end of a lease, and renews that
 while it works; so a dead worker's step is due by itself, and so is a pause before a retry or a health check that
@@ -35,10 +39,15 @@ class Step(StrEnum):
     INSPECT = "inspect"
     CREATE = "create"
     CONNECT = "connect"
+    DISPLACE = "displace"
     START = "start"
     PROVE = "prove"
+    ALIAS = "alias"
+    CUTOVER = "cutover"
     PROMOTE = "promote"
+    DRAIN = "drain"
     RETIRE = "retire"
+    REVERT = "revert"
     UNDO = "undo"
     REPORT = "report"
     ENDED = "ended"
@@ -53,11 +62,16 @@ ON_SUCCESS: Mapping[Step, Step] = {
     Step.PULL: Step.INSPECT,
     Step.INSPECT: Step.CREATE,
     Step.CREATE: Step.CONNECT,
-    Step.CONNECT: Step.START,
+    Step.CONNECT: Step.DISPLACE,
+    Step.DISPLACE: Step.START,
     Step.START: Step.PROVE,
-    Step.PROVE: Step.PROMOTE,
-    Step.PROMOTE: Step.RETIRE,
+    Step.PROVE: Step.ALIAS,
+    Step.ALIAS: Step.CUTOVER,
+    Step.CUTOVER: Step.PROMOTE,
+    Step.PROMOTE: Step.DRAIN,
+    Step.DRAIN: Step.RETIRE,
     Step.RETIRE: Step.REPORT,
+    Step.REVERT: Step.UNDO,
     Step.UNDO: Step.REPORT,
 }
 ON_FAILURE: Mapping[Step, Step] = {
@@ -68,9 +82,13 @@ ON_FAILURE: Mapping[Step, Step] = {
     # A failed call may have worked all the same: from the first one that makes something, all is undone.
     Step.CREATE: Step.UNDO,
     Step.CONNECT: Step.UNDO,
+    Step.DISPLACE: Step.UNDO,
     Step.START: Step.UNDO,
     Step.PROVE: Step.UNDO,
-    Step.PROMOTE: Step.UNDO,
+    # From here on requests may come to the new one.
+    Step.ALIAS: Step.REVERT,
+    Step.CUTOVER: Step.REVERT,
+    Step.PROMOTE: Step.REVERT,
 }
 """Steps that aren't here don't fail, and can't be cancelled: they are tried until they succeed."""
 
@@ -88,6 +106,10 @@ class Found(BaseModel):
     container_name: str | None = None
     withheld_aliases: list[str] = []
     """Aliases that an older instance holds until this one is proven."""
+    displaced: list[str] = []
+    """Ids of older containers that are stopped for this one to start, and started again if it fails."""
+    ports_in_use: list[int] = []
+    """Host ports out of `DW_PORT_RANGE` that it could not have."""
     ports: dict[str, int] = {}
     health: str | None = None
     unchanged: bool = False
@@ -99,6 +121,29 @@ class Found(BaseModel):
     made_again: bool = False
     """The one before could not be started, as after an engine's death in the middle of that."""
     seconds: dict[str, float] = {}
+
+
+def following(step: Step, spec: DeploymentSpec, found: Found) -> Step:
+    """The step after one that has succeeded, less those that have nothing to do."""
+    return _needed(ON_SUCCESS[step], spec, found)
+
+
+def after_failure(step: Step, spec: DeploymentSpec, found: Found) -> Step:
+    """The step after one that has failed, less those that have nothing to do."""
+    return _needed(ON_FAILURE[step], spec, found)
+
+
+def _needed(step: Step, spec: DeploymentSpec, found: Found) -> Step:
+    is_reached = bool(found.withheld_aliases or spec.cutover)
+    is_left_out = {
+        Step.DISPLACE: not found.displaced,
+        Step.ALIAS: not found.withheld_aliases,
+        Step.CUTOVER: spec.cutover is None,
+        # Who was displaced serves nobody, whom one would wait for.
+        Step.DRAIN: not found.withheld_aliases or set(found.replaced) <= set(found.displaced),
+        Step.REVERT: not is_reached,
+    }
+    return following(step, spec, found) if is_left_out.get(step, False) else step
 
 
 class Break(IntEnum):

@@ -24,6 +24,7 @@ NetworkName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,126}$"), AfterValidator(_user_defined)
 ]
 QUICK_THREADS = 8
+_HIGHEST_PORT = 65_535
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -45,6 +46,16 @@ def _comma_separated(text: object) -> object:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
 
 
+def _port_range(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= _HIGHEST_PORT):
+        raise ValueError("must be two ports, the lower one first, as in 20000-29999")
+    return int(first), int(last)
+
+
+PortRange = Annotated[tuple[int, int], NoDecode, BeforeValidator(_port_range)]
 CommaSeparated = (NoDecode, BeforeValidator(_comma_separated))
 """`NoDecode`: pydantic-settings would otherwise read such a variable as JSON."""
 
@@ -95,6 +106,12 @@ class Settings(BaseSettings):
 
     All workers that share a Redis need the same: one with less takes away what another one is at.
     """
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 1
+    """How long an older instance that nothing leads to any more goes on, for the requests that it is at."""
+    port_range: PortRange = (20_000, 29_999)
+    """The first and the last host port that a container's port which is to be kept may get."""
+    cutover_key: SecretStr | None = None
+    """What the cut-over hook's bodies are signed with (HMAC-SHA256)."""
     record_ttl: Annotated[int, Field(gt=0)] = 30 * 86_400
     """How long the record of an ended deployment stays once it is no longer history; its result stays as long as
     Celery's `result_expires`."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +40,19 @@ def _check_path(text: str) -> str:
     return text
 
 
+def _check_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if url.scheme not in {"http", "https"} or not url.hostname or not text.isprintable() or " " in text:
+        raise ValueError("must be a URL that begins with http:// or https://")
+    if url.username is not None or url.password is not None:
+        raise ValueError("may hold no user and password: what is sent is signed instead")
+    return text
+
+
 Image = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_check_image)]
 Text = Annotated[str, StringConstraints(max_length=32_768), AfterValidator(_check_printable)]
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
@@ -48,13 +62,15 @@ LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/
 VolumeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
 PathInside = Annotated[str, StringConstraints(pattern=r"^/[^:\x00-\x1f]{1,1023}$"), AfterValidator(_check_path)]
 ContainerPort = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}/(tcp|udp|sctp)$")]
-HostPort = Annotated[int, Field(ge=1, le=65_535)]
+HostPort = Annotated[int, Field(ge=1, le=65_535)] | Literal["keep"]
+StopTimeout = Annotated[int, Field(ge=0, le=3600)]
 RestartPolicy = Annotated[str, StringConstraints(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,4})?)$")]
 User = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$")]
 DeploymentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 """The Celery id of the task that asked for it, which any client may choose."""
 Registry = Annotated[str, AfterValidator(normal_registry)]
 PullPolicy = Literal["always", "missing"]
+Strategy = Literal["start-first", "stop-first"]
 
 _HIGHEST_PORT = 65_535
 
@@ -80,6 +96,22 @@ class Health(Arguments):
     """Without HEALTHCHECK, how long it must run; `DW_STABLE_SECONDS` unless given."""
 
 
+class Volume(Arguments):
+    """A named volume, and where it is in the container."""
+
+    path: PathInside
+    exclusive: bool = False
+    """No two containers may have it at a time: the older instance is stopped before the new one is started."""
+
+
+class Cutover(Arguments):
+    """What is told, by HTTP POST, that a stage's new version is proven and where it is, before the old one goes."""
+
+    url: Annotated[str, StringConstraints(max_length=2048), AfterValidator(_check_url)]
+    timeout: Annotated[float, Field(gt=0, le=300)] = 10
+    """Seconds that one try may take."""
+
+
 class StageArguments(Arguments):
     """What is asked for about one stage."""
 
@@ -102,32 +134,41 @@ class DeploymentSpec(StageArguments):
     secret_env: dict[VariableName, Text] = {}
     """Values sealed by `dw seal`, opened only when the container is created."""
     ports: dict[ContainerPort, HostPort | None] = {}
+    """A host port for a container's; None has the engine pick one at each start; `keep` has one picked out of
+    `DW_PORT_RANGE` that this instance keeps over restarts."""
     network: NetworkName | None = None
     """One more network beside the shared one; it must exist."""
     aliases: list[Alias] = []
     labels: dict[LabelName, Text] = {}
     command: list[Text] | None = None
     user: User | None = None
-    volumes: dict[VolumeName, PathInside] = {}
+    volumes: dict[VolumeName, PathInside | Volume] = {}
     memory: Annotated[int, Field(ge=6 * 1024**2)] | None = None
     """Bytes; the engine refuses less than 6 MiB."""
     cpus: Annotated[float, Field(ge=0.01, le=4096)] | None = None
     pids: Annotated[int, Field(ge=1)] | None = None
     read_only: bool = False
+    init: bool = True
+    """Run the engine's own init as process 1: it hands signals on, and reaps orphans. Not for images that bring one."""
+    stop_timeout: StopTimeout | None = None
+    """Seconds that it may take to stop before the engine kills it; `DW_STOP_TIMEOUT` unless given."""
     restart: RestartPolicy = "always"
     """Not `unless-stopped`: an engine that was killed (20.10, 26.1) takes such a one, once it is back, for stopped by
     hand, and leaves it so."""
     instance_id: Name | None = None
     host: Name | None = None
-    strategy: Literal["start-first"] = "start-first"
+    strategy: Strategy | None = None
+    """`start-first` proves the new instance while the old one serves; `stop-first` stops that before. Unless given,
+    `stop-first` only where the two can't run at once: a fixed host port, or an exclusive volume."""
     keep: Annotated[int, Field(ge=1, le=100)] = 1
     timeout: Seconds | None = None
     health: Health = Health()
+    cutover: Cutover | None = None
     force: bool = False
 
     @field_validator("ports")
     @classmethod
-    def _ports_are_in_range(cls, ports: dict[str, int | None]) -> dict[str, int | None]:
+    def _ports_are_in_range(cls, ports: dict[str, HostPort | None]) -> dict[str, HostPort | None]:
         for port in ports:
             if int(port.partition("/")[0]) > _HIGHEST_PORT:
                 raise ValueError(f"a container's port is at most {_HIGHEST_PORT}")

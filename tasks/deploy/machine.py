@@ -16,7 +16,7 @@ from worker.celery import app
 from worker.driver import driver, send
 from worker.errors import DeadlineExceeded, DeploymentCancelled, DeploymentError, EngineUnavailable
 from worker.interrupt import Interrupted
-from worker.record import ON_FAILURE, ON_SUCCESS, Break, Claim, Found, Step
+from worker.record import ON_FAILURE, Break, Claim, Found, Step, after_failure, following
 from worker.settings import settings
 from worker.spec import Arguments, DeploymentId, parse
 from worker.store import Committed, Due, deployments
@@ -36,6 +36,8 @@ class Done:
 
     found: Found
     to: Step | None = None
+    pause: float = 0
+    """Seconds until the next step is due."""
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,16 @@ def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
         _check(claim, deployments().wait(claim, answer.seconds, claim.found))
         driver().wake()
         return {"outcome": "waiting", "seconds": answer.seconds}
-    following = answer.to or ON_SUCCESS[claim.step]
+    to = answer.to or following(claim.step, claim.spec, answer.found)
     seconds = {**answer.found.seconds, claim.step: round(claim.elapsed, 3)}
     found = answer.found.model_copy(update={"seconds": seconds})
-    _check(claim, deployments().advance(claim, following, found, claim.error))
+    _check(claim, deployments().advance(claim, to, found, claim.error, pause=answer.pause))
     log.info("step_done", step=claim.step, seconds=seconds[claim.step])
-    send(Due(claim.id, following, settings().host))
-    return {"outcome": "done", "next": following}
+    if answer.pause:
+        driver().wake()
+    else:
+        send(Due(claim.id, to, settings().host))
+    return {"outcome": "done", "next": to}
 
 
 def _check(claim: Claim, committed: Committed) -> None:
@@ -181,7 +186,8 @@ def _failed(claim: Claim, cause: DeploymentError) -> dict[str, Any]:
         driver().wake()
         log.warning("step_retried", step=claim.step, error=error.message, pause=round(seconds, 1))
         return {"outcome": "retry", "seconds": seconds, "error": error.message}
-    if deployments().advance(claim, ON_FAILURE[claim.step], claim.found, error) is Committed.COMMITTED:
+    to = after_failure(claim.step, claim.spec, claim.found)
+    if deployments().advance(claim, to, claim.found, error) is Committed.COMMITTED:
         log.warning("step_failed", step=claim.step, error=error.message)
-        send(Due(claim.id, ON_FAILURE[claim.step], settings().host))
+        send(Due(claim.id, to, settings().host))
     raise error from cause

@@ -6,8 +6,9 @@ deployment-id label, and goes on from there.
 
 import structlog
 
-from tasks.connect import attach
-from tasks.create import make
+from tasks.connect import attach, detach
+from tasks.create import host_ports, make
+from tasks.cutover import cut_over, instance_of, say_retired
 from tasks.deploy import outcome
 from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
 from tasks.evidence import evidence_of, not_proven, with_evidence
@@ -16,7 +17,7 @@ from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
 from worker.engine import Container, ContainerRef, Listed, PullProgress, engine
-from worker.errors import ContainerNotFound, DeploymentError, EngineUnavailable
+from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, PortInUse
 from worker.keyring import keyring
 from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
@@ -27,6 +28,7 @@ from worker.store import deployments
 log = structlog.get_logger()
 
 _STARTS_BEFORE_MADE_AGAIN = 3
+_MOST_PORTS_TRIED = 20
 
 
 @step(Step.EXPIRE)
@@ -80,7 +82,8 @@ def create(claim: Claim) -> Done:
         network=settings().network,
         image_id=_known(found.image_id),
         digest=found.digest,
-        exposed=found.exposed,
+        ports=host_ports(spec, found.exposed, found.ports_in_use),
+        stop_timeout=settings().stop_timeout,
     )
     candidate = plan.candidate(
         container,
@@ -98,6 +101,8 @@ def create(claim: Claim) -> Done:
             container_id=made.id,
             container_name=made.name,
             withheld_aliases=spec.aliases if older else [],
+            # Those of a run before this one are stopped by now.
+            displaced=list(dict.fromkeys([*found.displaced, *(each.id for each in plan.displaced(spec, older))])),
         )
     )
 
@@ -112,9 +117,22 @@ def connect(claim: Claim) -> Done:
     return Done(claim.found)
 
 
+@step(Step.DISPLACE)
+def displace(claim: Claim) -> Done:
+    """Stop the older instances that the new one can't run beside."""
+    for each in _older_instances(claim):
+        if each.id in claim.found.displaced:
+            check_bounds(claim)
+            _halt(each)
+    return Done(claim.found)
+
+
 @step(Step.START)
 def start(claim: Claim) -> Done:
-    """Start the container; one that the engine can't start, try as it may, is made again, once."""
+    """Start the container; one that the engine can't start, try as it may, is made again, once.
+
+    So is one whose port to be kept somebody else has by now, with another port.
+    """
     containers = engine().containers
     try:
         with with_evidence(containers, _container(claim)):
@@ -124,8 +142,12 @@ def start(claim: Claim) -> Done:
         is_hopeless = isinstance(error, ContainerNotFound) or claim.attempt >= _STARTS_BEFORE_MADE_AGAIN
         if claim.found.made_again or not is_hopeless:
             raise
-        containers.remove(_container(claim), force=True)
-        return Done(_with(claim, made_again=True, container_id=None, container_name=None), to=Step.CREATE)
+        return _made_again(claim, made_again=True)
+    except PortInUse:
+        kept = _kept_ports(containers.inspect(_container(claim).id))
+        if not kept or len(claim.found.ports_in_use) >= _MOST_PORTS_TRIED:
+            raise
+        return _made_again(claim, ports_in_use=[*claim.found.ports_in_use, *kept])
     return Done(_with(claim, ports=dict(started.ports)))
 
 
@@ -139,13 +161,33 @@ def prove(claim: Claim) -> Done | Wait:
     if verdict in {"healthy", "running"}:
         return Done(_with(claim, health=verdict, ports=dict(container.ports)))
     if verdict == "failed" and _is_forgiven(claim, container):
-        return Done(_with(claim, started_again=True), to=Step.START)
+        return _started_again(claim)
     timeout = asked.timeout or settings().health_timeout
     # Without HEALTHCHECK there is nothing to be late: how long it must run is what ends the wait.
     if verdict is None and (container.health is None or claim.elapsed < timeout):
         # Quick checks at first, when most become healthy; one a second later on.
         return Wait(min(1.0, 0.1 + claim.elapsed / 5))
     raise not_proven(claim.spec, container, verdict, timeout, evidence_of(containers, container))
+
+
+@step(Step.ALIAS)
+def alias(claim: Claim) -> Done:
+    """Give the proven container the aliases that an older instance holds: the engine's DNS hands out both by then."""
+    container = _still_proven(claim)
+    if container is None:
+        return _started_again(claim)
+    for network in filter(None, (settings().network, claim.spec.network)):
+        container = attach(network, container, claim.spec.aliases)
+    return Done(_with(claim, ports=dict(container.ports)))
+
+
+@step(Step.CUTOVER)
+def cutover(claim: Claim) -> Done:
+    """Have whoever is asked to repoint what leads to the stage, before anything old is touched."""
+    if claim.spec.cutover:
+        # It has that name once it is promoted.
+        cut_over(claim.spec.cutover, {**outcome.result(claim), "container_name": _wanted_name(claim)}, "deployed")
+    return Done(claim.found)
 
 
 @step(Step.PROMOTE)
@@ -155,31 +197,45 @@ def promote(claim: Claim) -> Done:
     older = _older_instances(claim)
     # Before it is looked at: an engine that restarts brings it back from now on, and left it where it was until now.
     containers.set_restart_policy(_container(claim), spec.restart)
-    container = containers.inspect(_container(claim).id)
-    if _is_forgiven(claim, container):
-        return Done(_with(claim, started_again=True), to=Step.START)
-    if container.state != "running" or container.health == "unhealthy":
-        # It was proven, and has ended since: the older ones go on serving.
-        verdict = "failed" if container.state != "running" else "unhealthy"
-        raise not_proven(spec, container, verdict, 0, evidence_of(containers, container))
+    container = _still_proven(claim)
+    if container is None:
+        return _started_again(claim)
     # Who hung on the engine until others were done with it would give them the names of long ago.
     check_bounds(claim)
+    for each in older:
+        if each.id in claim.found.displaced:
+            # An engine that restarts would bring it back beside the new one, and may have.
+            containers.set_restart_policy(each, "no")
+            _halt(each)
     if container.name != wanted:
         for each in older:
             if each.name == wanted:
                 containers.rename(each, plan.temporary_name(wanted, containers.labels.deployment_of(each)))
         containers.rename(container, wanted)
-    if claim.found.withheld_aliases:
-        for network in (settings().network, spec.network):
-            container = attach(network, container, spec.aliases) if network else container
-    return Done(
-        _with(
-            claim,
-            container_name=wanted,
-            ports=dict(container.ports),
-            replaced=[each.id for each in plan.surplus(older, spec.keep)],
-        )
+    found = _with(
+        claim,
+        container_name=wanted,
+        ports=dict(container.ports),
+        replaced=[each.id for each in plan.surplus(older, spec.keep)],
     )
+    # What the hook has led elsewhere may be in the middle of its requests.
+    has_to_end = spec.cutover and not set(found.replaced) <= set(found.displaced)
+    return Done(found, pause=settings().drain_seconds if has_to_end else 0)
+
+
+@step(Step.DRAIN)
+def drain(claim: Claim) -> Done:
+    """Take the aliases from the older instances that go, and let them end what they are at."""
+    for each in _older_instances(claim):
+        if each.id in claim.found.replaced:
+            check_bounds(claim)
+            try:
+                detach(engine().containers.inspect(each.id), claim.found.withheld_aliases)
+            except DeploymentError as error:
+                if error.retryable and claim.attempt < MOST_ATTEMPTS:
+                    raise
+                log.warning("aliases_not_taken", container=each.name, error=error.message)
+    return Done(claim.found, pause=settings().drain_seconds)
 
 
 @step(Step.RETIRE)
@@ -191,7 +247,7 @@ def retire(claim: Claim) -> Done:
             continue
         check_bounds(claim)
         try:
-            containers.stop(each, stop_timeout(None))
+            _halt(each)
             containers.remove(each, force=True)
         except DeploymentError as error:
             if claim.attempt < MOST_ATTEMPTS:
@@ -202,18 +258,35 @@ def retire(claim: Claim) -> Done:
     return Done(_with(claim, replaced=gone, unretired=sorted(stayed)))
 
 
+@step(Step.REVERT)
+def revert(claim: Claim) -> Done:
+    """Lead what may have come to this deployment's container back to the older one, before that container goes."""
+    containers = engine().containers
+    try:
+        if claim.found.displaced:
+            _restore(claim)
+        else:
+            detach(containers.inspect(_container(claim).id), claim.found.withheld_aliases)
+        older = next((each for each in _older_instances(claim) if each.state == "running"), None)
+        if claim.spec.cutover and older:
+            cut_over(claim.spec.cutover, instance_of(containers.inspect(older.id)), "reverted")
+    except DeploymentError as error:
+        if error.retryable and claim.attempt < MOST_ATTEMPTS:
+            raise
+        log.warning("not_reverted", error=error.message)
+    return Done(claim.found, pause=0 if claim.found.displaced else settings().drain_seconds)
+
+
 @step(Step.UNDO)
 def undo(claim: Claim) -> Done:
-    """Remove what this deployment made, found by its label, and give back a name that it took."""
+    """Remove what this deployment made, start again what it stopped, and give back a name that it took."""
     containers, wanted = engine().containers, _wanted_name(claim)
     try:
-        for each in containers.labelled(containers.labels.select(deployment=claim.id)):
-            containers.remove(each, force=True)
+        _restore(claim)
         check_bounds(claim)
         for each in _older_instances(claim):
-            if each.name == plan.temporary_name(
-                wanted, containers.labels.deployment_of(each)
-            ) and not containers.find_named(wanted):
+            lost = plan.temporary_name(wanted, containers.labels.deployment_of(each))
+            if each.name == lost and not containers.find_named(wanted):
                 containers.rename(each, wanted)
     except DeploymentError:
         if claim.attempt >= MOST_ATTEMPTS:
@@ -231,6 +304,11 @@ def report(claim: Claim) -> None:
     log.info("deployment_ended", error=claim.error and repr(claim.error), seconds=claim.found.seconds)
     if successor:
         send(successor)
+    if claim.spec.cutover and claim.found.replaced and not claim.error:
+        try:
+            say_retired(claim.spec.cutover, outcome.result(claim))
+        except CutoverFailed as error:
+            log.warning("retirement_not_told", error=error.message)
 
 
 def _with(claim: Claim, **found: object) -> Found:
@@ -265,6 +343,61 @@ def _older_instances(claim: Claim) -> list[Listed]:
     containers, spec = engine().containers, claim.spec
     found = containers.labelled(containers.labels.select(project=spec.project, stage=spec.stage))
     return [each for each in found if containers.labels.deployment_of(each) != claim.id]
+
+
+def _halt(container: Listed) -> None:
+    """Stop a container as it asked for, by its own signal and within its own time."""
+    containers = engine().containers
+    containers.stop(container, stop_timeout(containers.inspect(container.id)))
+
+
+def _restore(claim: Claim) -> None:
+    """Remove what this deployment made, found by its label, and start again what had to make room for it."""
+    containers = engine().containers
+    for each in containers.labelled(containers.labels.select(deployment=claim.id)):
+        containers.remove(each, force=True)
+    for each in _older_instances(claim):
+        if each.id in claim.found.displaced:
+            check_bounds(claim)
+            try:
+                containers.set_restart_policy(each, containers.labels.get(each.labels, Label.RESTART) or "always")
+                containers.start(each)
+            except DeploymentError as error:
+                # The stage is kept from a version that would start, as long as this is tried.
+                if error.retryable or claim.attempt < MOST_ATTEMPTS:
+                    raise
+                log.warning("container_not_started_again", container=each.name, error=error.message)
+
+
+def _still_proven(claim: Claim) -> Container | None:
+    """The proven container, or None where it was killed from outside and gets another start.
+
+    Raises StartFailed or Unhealthy where it isn't what it was: the older ones go on serving.
+    """
+    containers = engine().containers
+    container = containers.inspect(_container(claim).id)
+    if _is_forgiven(claim, container):
+        return None
+    if container.state != "running" or container.health == "unhealthy":
+        verdict = "failed" if container.state != "running" else "unhealthy"
+        raise not_proven(claim.spec, container, verdict, 0, evidence_of(containers, container))
+    return container
+
+
+def _started_again(claim: Claim) -> Done:
+    # The engine may have brought back by now what had to make room.
+    to = Step.DISPLACE if claim.found.displaced else Step.START
+    return Done(_with(claim, started_again=True), to=to)
+
+
+def _made_again(claim: Claim, **found: object) -> Done:
+    engine().containers.remove(_container(claim), force=True)
+    return Done(_with(claim, container_id=None, container_name=None, **found), to=Step.CREATE)
+
+
+def _kept_ports(container: Container) -> list[int]:
+    kept = engine().containers.labels.get(container.labels, Label.KEPT_PORTS)
+    return [int(port) for port in kept.split(",") if port]
 
 
 def _is_forgiven(claim: Claim, container: Container) -> bool:

@@ -22,7 +22,7 @@ from worker.errors import (
 GONE = ContainerRef("0123456789abcdef", "gone")
 
 
-def test_all_that_is_asked_for_is_applied(raw, create, network, name):
+def test_all_that_is_asked_for_is_applied(raw, engine, create, network, name):
     volume = f"{name}-data"
     made = create(
         environment={"A": "b=c"},
@@ -35,6 +35,8 @@ def test_all_that_is_asked_for_is_applied(raw, create, network, name):
         cpus=0.5,
         pids=50,
         read_only=True,
+        init=True,
+        stop_timeout=7,
         restart="on-failure:3",
     )
     seen = raw.inspect_container(made.id)
@@ -49,6 +51,9 @@ def test_all_that_is_asked_for_is_applied(raw, create, network, name):
     assert host["Binds"] == [f"{volume}:/data"]
     assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (64 * 1024**2, 500_000_000, 50)
     assert host["ReadonlyRootfs"] is True
+    assert host["Init"] is True
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert config["StopTimeout"] == engine.containers.inspect(made.id).stop_timeout == 7
     assert host["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
     assert host["LogConfig"]["Config"]["max-size"]
     assert host["Privileged"] is False
@@ -171,8 +176,10 @@ def test_starting_stopping_and_removing_twice(engine, create):
     made = create()
     first = engine.containers.start(made)
     assert engine.containers.start(made).started_at == first.started_at
-    assert engine.containers.stop(made, 5).state == "exited"
-    assert engine.containers.stop(made, 5).exit_code == 0
+    engine.containers.stop(made, 5)
+    assert engine.containers.inspect(made.id).state == "exited"
+    engine.containers.stop(made, 5)
+    assert engine.containers.inspect(made.id).exit_code == 0
     assert engine.containers.remove(made, force=False) is True
     assert engine.containers.remove(made, force=False) is False
 
@@ -186,7 +193,8 @@ def test_a_running_container_is_removed_only_by_force(engine, create, name):
 
 def test_a_container_that_does_not_stop_is_killed(engine, create):
     started = engine.containers.start(create(command=["/bin/busybox", "sleep", "60"]))
-    assert engine.containers.stop(started, 0).exit_code == 137
+    engine.containers.stop(started, 0)
+    assert engine.containers.inspect(started.id).exit_code == 137
 
 
 def test_a_restart_reports_the_ports_anew(engine, create):

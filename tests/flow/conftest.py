@@ -44,6 +44,7 @@ class Installation:
             "DW_NETWORK": self.network,
             "DW_NAME_PREFIX": self.namespace,
             "DW_KEYS": Fernet.generate_key().decode(),
+            "DW_CUTOVER_KEY": "the hook's own",
             # What makes a test wait, shortened.
             "DW_STABLE_SECONDS": "1",
             "DW_HEALTH_TIMEOUT": "20",

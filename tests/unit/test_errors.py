@@ -42,7 +42,7 @@ def test_an_error_survives_the_result_backend(kind):
     stored = json.loads(json.dumps(backend.prepare_exception(kind("Pulling x failed.", {"image": "x"}), "json")))
     back = backend.exception_to_python(stored)
     assert type(back) is kind
-    assert (str(back), back.facts) == ("Pulling x failed.", {"image": "x", "retryable": kind.retryable})
+    assert (str(back), back.facts) == ("Pulling x failed.", {"image": "x", "retryable": kind.is_transient})
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -52,8 +52,14 @@ def test_an_error_survives_the_record(kind):
 
 
 def test_only_what_is_out_of_reach_is_worth_a_retry():
-    assert {each.__name__ for each in CLASSES if each.retryable} == {"EngineUnavailable", "RegistryUnavailable"}
-    assert all(issubclass(each, Transient if each.retryable else Permanent) for each in CLASSES)
+    assert {each.__name__ for each in CLASSES if each.is_transient} == {"EngineUnavailable", "RegistryUnavailable"}
+    assert all(issubclass(each, Transient if each.is_transient else Permanent) for each in CLASSES)
+
+
+def test_a_failure_that_knows_better_than_its_kind_says_so():
+    error = errors.CutoverFailed("Away.", {"retryable": True})
+    assert error.retryable
+    assert DeploymentError.from_json(error.to_json()).retryable
 
 
 def test_further_facts_do_not_overwrite_what_an_error_says():

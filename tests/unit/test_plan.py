@@ -1,10 +1,12 @@
 """The decisions of a deployment, by equality."""
 
+from dataclasses import replace
+
 import pytest
 
 from worker import plan
 from worker.engine import Container, Listed
-from worker.errors import NameConflict
+from worker.errors import NameConflict, PortInUse
 from worker.labels import Labels
 from worker.spec import DeploymentSpec, parse
 
@@ -73,7 +75,8 @@ def planned(spec):
         network="net",
         image_id="sha256:1",
         digest="sha256:9",
-        exposed=["8080/tcp"],
+        ports=plan.published_ports(spec, ["8080/tcp"], [20_000]),
+        stop_timeout=10,
     )
 
 
@@ -88,6 +91,8 @@ def test_labels_of_the_caller_never_hide_ours():
         "docker-watcher.image": "docker.io/acme/shop:1",
         "docker-watcher.digest": "sha256:9",
         "docker-watcher.secret-variables": "",
+        "docker-watcher.restart": "always",
+        "docker-watcher.kept-ports": "",
         # Empty, not absent: an image may have labels of these names.
         "docker-watcher.fingerprint": "",
         "docker-watcher.spec": "",
@@ -111,6 +116,52 @@ def test_every_exposed_port_is_random_unless_it_is_asked_for():
         "9000/tcp": None,
         "53/udp": None,
     }
+
+
+def test_a_port_to_be_kept_is_one_of_those_that_are_free():
+    spec = changed(ports={"8080/tcp": "keep", "9000/tcp": "keep", "53/udp": None})
+    ports = {"8080/tcp": 20_001, "9000/tcp": 20_003, "53/udp": None}
+    assert plan.published_ports(spec, [], [20_000, 20_001, 20_002, 20_003], [20_000, 20_002]) == ports
+    with pytest.raises(PortInUse, match="DW_PORT_RANGE"):
+        plan.published_ports(spec, [], [20_000])
+
+
+def test_the_ports_that_a_container_keeps_are_in_a_label():
+    assert planned(changed(ports={"8080/tcp": "keep"})).labels["docker-watcher.kept-ports"] == "20000"
+
+
+def older(**changed):
+    return replace(listed("old"), **{"ports": {"8080/tcp": 18_080}, "volumes": ["data"], **changed})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "state", "makes_room"),
+    [
+        ({}, "running", False),
+        ({"ports": {"8080/tcp": 18_080}}, "running", True),
+        ({"ports": {"9090/tcp": 18_080}}, "running", True),
+        ({"ports": {"9090/udp": 18_080}}, "running", False),
+        ({"ports": {"8080/tcp": "keep"}}, "running", False),
+        ({"ports": {"8080/tcp": 18_080}}, "restarting", True),
+        ({"ports": {"8080/tcp": 18_080}}, "exited", False),
+        ({"ports": {"8080/tcp": 18_080}, "strategy": "start-first"}, "running", False),
+        ({"volumes": {"data": "/data"}}, "running", False),
+        ({"volumes": {"data": {"path": "/data", "exclusive": True}}}, "running", True),
+        ({"volumes": {"other": {"path": "/data", "exclusive": True}}}, "running", False),
+        ({"strategy": "stop-first"}, "running", True),
+        ({"strategy": "stop-first"}, "exited", False),
+        ({"strategy": "stop-first", "keep": 2}, "running", False),
+    ],
+)
+def test_an_older_instance_makes_room_where_both_cannot_be(arguments, state, makes_room):
+    found = plan.displaced(changed(**arguments), [older(state=state)])
+    assert [each.id for each in found] == (["old"] if makes_room else [])
+
+
+def test_of_several_that_make_room_the_oldest_goes_first():
+    instances = [replace(older(), id=each) for each in ("newest", "old", "oldest")]
+    kept = plan.displaced(changed(strategy="stop-first", keep=2), instances)
+    assert [each.id for each in kept] == ["oldest", "old"]
 
 
 def test_a_free_name_is_taken():

@@ -13,6 +13,8 @@ from worker.cli.output import err, out, urls
 
 _CANCELLED_WITHIN = 30
 _STEPS = ("pull", "inspect", "create", "connect", "start", "prove", "promote", "retire")
+_ALL_STEPS = (*_STEPS[:4], "displace", *_STEPS[4:6], "alias", "cutover", "promote", "drain", "retire")
+"""With those that most deployments have no need of."""
 
 
 STATES = {
@@ -103,10 +105,11 @@ def _follow_live(task_id: str) -> None:
 
 def _line(meta: dict[str, Any], seconds: float) -> Text:
     step, line = meta["step"], Text()
-    at = _STEPS.index(step) if step in _STEPS else -1
-    for number, name in enumerate(_STEPS):
-        style = "green" if number < at else "bold cyan" if number == at else "dim"
-        line.append(f"{name} ", style)
+    at = _ALL_STEPS.index(step) if step in _ALL_STEPS else -1
+    for number, name in enumerate(_ALL_STEPS):
+        if name in _STEPS or number == at:
+            style = "green" if number < at else "bold cyan" if number == at else "dim"
+            line.append(f"{name} ", style)
     if at < 0:
         line.append(f"{step} ", "bold yellow")
     if meta.get("total"):

@@ -50,6 +50,8 @@ class Container:
     """Network name to IPv4 address; empty while the container doesn't run."""
     aliases: Mapping[str, Sequence[str]]
     """Network name to aliases."""
+    stop_timeout: int | None = None
+    """Seconds that it may take to stop, where it was made with them (`Config.StopTimeout`)."""
     secrets: Sequence[str] = field(default=(), repr=False)
     """The values of its secret variables: what it says is shown without them."""
 
@@ -68,6 +70,8 @@ class Listed:
     created: int
     """Seconds since 1970."""
     ports: Mapping[str, int]
+    volumes: Sequence[str] = ()
+    """Names of the named ones."""
 
 
 def without(secrets: Sequence[str], text: str) -> str:
@@ -107,6 +111,7 @@ def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:
         ports=bound_ports(settings.get("Ports") or {}),
         addresses={name: end["IPAddress"] for name, end in networks.items() if end.get("IPAddress")},
         aliases={name: tuple(end.get("Aliases") or ()) for name, end in networks.items()},
+        stop_timeout=config.get("StopTimeout"),
         secrets=secrets,
     )
 
@@ -137,4 +142,5 @@ def listed_of(data: Mapping[str, Any]) -> Listed:
             for port in data.get("Ports") or ()
             if port.get("PublicPort") and ":" not in port.get("IP", "")
         },
+        volumes=[each["Name"] for each in data.get("Mounts") or () if each.get("Type") == "volume"],
     )

@@ -38,6 +38,10 @@ class ContainerSpec:
     cpus: float | None = None
     pids: int | None = None
     read_only: bool = False
+    init: bool = False
+    """Run the engine's own init as process 1."""
+    stop_timeout: int | None = None
+    """Seconds."""
     restart: str = "no"
 
 
@@ -69,6 +73,7 @@ class Containers:
                 ports=[_port_and_protocol(port) for port in spec.ports],
                 host_config=self._host_config(spec),
                 networking_config=self._networking_config(spec),
+                stop_timeout=spec.stop_timeout,
             )
         return str(created["Id"])
 
@@ -81,6 +86,9 @@ class Containers:
             nano_cpus=int(spec.cpus * 1e9) if spec.cpus else None,
             pids_limit=spec.pids,
             read_only=spec.read_only,
+            init=spec.init,
+            # A program that is setuid gains nothing by it.
+            security_opt=["no-new-privileges"],
             restart_policy=_restart_policy(spec.restart),
             log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
         )
@@ -127,6 +135,17 @@ class Containers:
             found = self._api.containers(all=every_state, filters=filters)
         return sorted((listed_of(data) for data in found), key=lambda each: (-each.created, each.id))
 
+    def host_ports(self) -> set[int]:
+        """The host ports of all containers, of whomever, and those that stopped ones keep.
+
+        Raises EngineUnavailable.
+        """
+        with engine_errors("list"):
+            found = self._api.containers(all=True)
+        bound = {port["PublicPort"] for each in found for port in each.get("Ports") or () if port.get("PublicPort")}
+        kept = (self.labels.get(each.get("Labels") or {}, Label.KEPT_PORTS) for each in found)
+        return bound | {int(port) for ports in kept for port in ports.split(",") if port.isdecimal()}
+
     def find_named(self, name: str) -> Listed | None:
         """The container, of whomever, that has exactly this name."""
         with engine_errors("look", container=name):
@@ -142,14 +161,13 @@ class Containers:
             self._api.start(container.id)
         return self.inspect(container.id)
 
-    def stop(self, container: Named, timeout: int) -> Container:
-        """Stop a container, by force after `timeout` seconds, and read it; a stopped one stays as it is (304).
+    def stop(self, container: Named, timeout: int) -> None:
+        """Stop a container by its own signal, by force after `timeout` seconds; a stopped one stays as it is (304).
 
         Raises ContainerNotFound, EngineUnavailable.
         """
         with engine_errors("stop", container=container.name):
             self._api.stop(container.id, timeout=timeout)
-        return self.inspect(container.id)
 
     def restart(self, container: Named, timeout: int) -> Container:
         """Stop a container as `stop` does, start it, and read it: its random ports may be others now.

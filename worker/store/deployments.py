@@ -199,9 +199,12 @@ class Deployments:
             claim.sure_until = sure_until
         return bool(renewed)
 
-    def advance(self, claim: Claim, to: Step, found: Found, error: DeploymentError | None = None) -> Committed:
-        """End a claim with the next step due at once, to be sent by the caller."""
-        return self._commit(claim, to, found, error, delay=0, attempt=0, alarm=self._settings.lease_seconds)
+    def advance(
+        self, claim: Claim, to: Step, found: Found, error: DeploymentError | None = None, *, pause: float = 0
+    ) -> Committed:
+        """End a claim with the next step due at once, to be sent by the caller; or after a pause, by the driver."""
+        alarm = pause or self._settings.lease_seconds
+        return self._commit(claim, to, found, error, delay=pause, attempt=0, alarm=alarm)
 
     def wait(self, claim: Claim, seconds: float, found: Found) -> Committed:
         """End a claim with the same step due again later, as the next of a row of checks."""
