@@ -9,7 +9,7 @@ from worker.engine import Container, ContainerSpec, Listed
 from worker.errors import NameConflict, PortInUse
 from worker.labels import Label, Labels
 from worker.reference import ImageReference
-from worker.spec import DeploymentSpec, HostPort, Volume
+from worker.spec import DeploymentSpec, HostPort
 from worker.store import Standing
 
 _NOT_IN_CONTAINER = {
@@ -96,7 +96,7 @@ def stands_in_the_way(spec: DeploymentSpec, other: Listed) -> bool:
     """Whether a running container has a host port, or a volume, that the new one must have for itself."""
     fixed = {(port.partition("/")[2], asked) for port, asked in spec.ports.items() if isinstance(asked, int)}
     held = {(port.partition("/")[2], host_port) for port, host_port in other.ports.items()}
-    exclusive = {name for name, volume in spec.volumes.items() if isinstance(volume, Volume) and volume.exclusive}
+    exclusive = {name for name, volume in spec.volumes.items() if volume.exclusive}
     return bool(fixed & held or exclusive & set(other.volumes))
 
 
@@ -211,7 +211,7 @@ def container_spec(
         ports=ports,
         command=spec.command,
         user=spec.user,
-        volumes={name: volume if isinstance(volume, str) else volume.path for name, volume in spec.volumes.items()},
+        volumes={name: volume.path for name, volume in spec.volumes.items()},
         memory=spec.memory,
         cpus=spec.cpus,
         pids=spec.pids,

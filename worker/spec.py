@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     StringConstraints,
     ValidationError,
     ValidationInfo,
@@ -21,6 +23,8 @@ from pydantic import (
 from worker.errors import PolicyDenied, SpecInvalid
 from worker.reference import ImageReference, normal_registry
 from worker.settings import Name, NetworkName, Seconds, settings
+
+_HIGHEST_PORT = 65_535
 
 
 def _check_image(text: str) -> str:
@@ -38,6 +42,13 @@ def _check_path(text: str) -> str:
     if not PurePosixPath(text).name or ".." in PurePosixPath(text).parts:
         raise ValueError("must be a path below / in the container, without ..")
     return text
+
+
+def _check_host_port(port: object) -> object:
+    # Not isinstance: true is an int to Python.
+    if port == "keep" or (type(port) is int and 1 <= port <= _HIGHEST_PORT):
+        return port
+    raise ValueError(f"must be a port from 1 to {_HIGHEST_PORT}, or keep")
 
 
 def _check_url(text: str) -> str:
@@ -62,7 +73,7 @@ LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/
 VolumeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
 PathInside = Annotated[str, StringConstraints(pattern=r"^/[^:\x00-\x1f]{1,1023}$"), AfterValidator(_check_path)]
 ContainerPort = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}/(tcp|udp|sctp)$")]
-HostPort = Annotated[int, Field(ge=1, le=65_535)] | Literal["keep"]
+HostPort = Annotated[int | Literal["keep"], PlainValidator(_check_host_port)]
 StopTimeout = Annotated[int, Field(ge=0, le=3600)]
 RestartPolicy = Annotated[str, StringConstraints(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,4})?)$")]
 User = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$")]
@@ -71,8 +82,6 @@ DeploymentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9
 Registry = Annotated[str, AfterValidator(normal_registry)]
 PullPolicy = Literal["always", "missing"]
 Strategy = Literal["start-first", "stop-first"]
-
-_HIGHEST_PORT = 65_535
 
 ACCEPTED = "accepted"
 """The validation context of a spec that is read back: this worker's settings were asked when it was accepted."""
@@ -94,6 +103,10 @@ class Health(Arguments):
     """The longest to wait for `healthy`; `DW_HEALTH_TIMEOUT` unless given."""
     stable: Annotated[float, Field(ge=0, le=3600)] | None = None
     """Without HEALTHCHECK, how long it must run; `DW_STABLE_SECONDS` unless given."""
+
+
+def _volume(given: object) -> object:
+    return {"path": given} if isinstance(given, str) else given
 
 
 class Volume(Arguments):
@@ -142,7 +155,8 @@ class DeploymentSpec(StageArguments):
     labels: dict[LabelName, Text] = {}
     command: list[Text] | None = None
     user: User | None = None
-    volumes: dict[VolumeName, PathInside | Volume] = {}
+    volumes: dict[VolumeName, Annotated[Volume, BeforeValidator(_volume)]] = {}
+    """A path, or an object with one, for each named volume."""
     memory: Annotated[int, Field(ge=6 * 1024**2)] | None = None
     """Bytes; the engine refuses less than 6 MiB."""
     cpus: Annotated[float, Field(ge=0.01, le=4096)] | None = None
@@ -219,6 +233,7 @@ def _reason(kind: str, message: str) -> str:
     reasons = {
         "extra_forbidden": "there is no such argument",
         "missing": "is missing",
+        "model_type": "must be an object",
         "string_pattern_mismatch": "has characters that don't belong there, or too many of them",
     }
     message = message.removeprefix("Value error, ")

@@ -31,6 +31,23 @@ def test_deploy_says_what_runs_and_where(stage, dw):
     assert "prove" in ended.stderr
 
 
+def test_limits_volumes_and_ports_are_as_people_write_them(stage, dw, installation):
+    volume = f"{installation.namespace}-kept"
+    ended = dw(
+        *("deploy", f"{stage.project}/staging", stage.image("shop:v1"), "--memory", "64m", "--cpus", "0.5"),
+        *("--pids", "50", "--volume", f"{volume}=/data:exclusive", "--port", "8080=keep", "--json"),
+    )
+    assert ended.returncode == 0, ended.stderr
+    seen = stage.engine.inspect_container(json.loads(ended.stdout)["container_id"])["HostConfig"]
+    assert (seen["Memory"], seen["NanoCpus"], seen["PidsLimit"]) == (64 * 1024**2, 500_000_000, 50)
+    assert seen["Binds"] == [f"{volume}:/data"]
+    assert seen["Init"] is True
+    assert seen["SecurityOpt"] == ["no-new-privileges"]
+    assert seen["PortBindings"]["8080/tcp"][0]["HostPort"] == str(json.loads(ended.stdout)["ports"]["8080/tcp"])
+    stage.ask("docker.remove", container=stage.containers()[0]["Id"], force=True)
+    stage.engine.remove_volume(volume)
+
+
 def test_deploy_gives_scripts_one_json_object(stage, dw):
     ended = dw("deploy", f"{stage.project}/staging", stage.image("shop:v1"), "--json")
     assert json.loads(ended.stdout)["container_id"] == stage.containers()[0]["Id"]
@@ -55,6 +72,9 @@ def test_a_failed_deployment_is_an_error_in_one_sentence(stage, dw):
         (("shop/live", "acme/shop:v1", "--env", "A"), "env"),
         (("shop/live", "acme/shop:v1", "--port", "8080=x"), "ports"),
         (("shop/live", "acme/shop:v1", "--port", "8080=70000"), "ports"),
+        (("shop/live", "acme/shop:v1", "--volume", "data=/data:ro"), "volumes"),
+        (("shop/live", "acme/shop:v1", "--memory", "plenty"), "memory"),
+        (("shop/live", "acme/shop:v1", "--cutover", "proxy"), "cutover.url"),
     ],
 )
 def test_a_wrong_argument_never_reaches_the_broker(dw, arguments, field):

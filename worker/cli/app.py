@@ -1,5 +1,6 @@
 """The commands of `dw`."""
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -37,15 +38,27 @@ def deploy_(
     ] = None,
     port: Annotated[
         list[str] | None,
-        typer.Option("--port", "-p", metavar="PORT[=HOST_PORT]", help="8080, 8080=18080, 53/udp=5353."),
+        typer.Option("--port", "-p", metavar="PORT[=HOST_PORT|keep]", help="8080, 8080=18080, 53/udp=keep."),
     ] = None,
     label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="K=V")] = None,
     alias: Annotated[list[str] | None, typer.Option("--alias", help="Name on the network.")] = None,
-    volume: Annotated[list[str] | None, typer.Option("--volume", "-v", metavar="NAME=PATH")] = None,
+    volume: Annotated[
+        list[str] | None,
+        typer.Option("--volume", "-v", metavar="NAME=PATH[:exclusive]", help="Exclusive: in one container at a time."),
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help="512m, 2g, or bytes.")] = None,
+    cpus: Annotated[float | None, typer.Option(help="As in 0.5.")] = None,
+    pids: Annotated[int | None, typer.Option(help="Processes and threads.")] = None,
     network: Annotated[str | None, typer.Option(help="One more network beside the shared one.")] = None,
     credential: Annotated[str | None, typer.Option(help="A stored credential's name.")] = None,
     policy: Annotated[str | None, typer.Option(help="always or missing.")] = None,
     keep: Annotated[int | None, typer.Option(help="Instances of the stage that stay.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="start-first or stop-first; by itself the latter only where it must be.")
+    ] = None,
+    cutover: Annotated[
+        str | None, typer.Option(metavar="URL", help="Told, by POST, that the new version takes over; must agree.")
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds for the whole deployment.")] = None,
     health_timeout: Annotated[float | None, typer.Option(help="Seconds to become healthy.")] = None,
     force: Annotated[bool, typer.Option(help="Even if nothing has changed.")] = False,
@@ -66,11 +79,16 @@ def deploy_(
             "ports": dict(_port(each) for each in port) if port else None,
             "labels": _pairs("labels", label),
             "aliases": alias,
-            "volumes": _pairs("volumes", volume),
+            "volumes": dict(_volume(each) for each in volume) if volume else None,
+            "memory": _bytes(memory) if memory else None,
+            "cpus": cpus,
+            "pids": pids,
             "network": network,
             "credential": credential,
             "policy": policy,
             "keep": keep,
+            "strategy": strategy,
+            "cutover": {"url": cutover} if cutover else None,
             "timeout": timeout,
             "health": {"timeout": health_timeout} if health_timeout else None,
             "force": force or None,
@@ -234,11 +252,26 @@ def _pairs(field: str, texts: list[str] | None) -> dict[str, str] | None:
     return dict(text.split("=", 1) for text in texts)
 
 
-def _port(text: str) -> tuple[str, int | None]:
+def _port(text: str) -> tuple[str, int | str | None]:
     port, _, host_port = text.partition("=")
-    if host_port and not host_port.isdecimal():
-        raise _invalid("ports", f"{text} is not of the form PORT[=HOST_PORT]")
-    return port if "/" in port else f"{port}/tcp", int(host_port) if host_port else None
+    if host_port and host_port != "keep" and not host_port.isdecimal():
+        raise _invalid("ports", f"{text} is not of the form PORT[=HOST_PORT|keep]")
+    return port if "/" in port else f"{port}/tcp", int(host_port) if host_port.isdecimal() else host_port or None
+
+
+def _volume(text: str) -> tuple[str, dict[str, object]]:
+    name, equals, place = text.partition("=")
+    path, _, how = place.partition(":")
+    if not equals or how not in {"", "exclusive"}:
+        raise _invalid("volumes", f"{text} is not of the form NAME=PATH[:exclusive]")
+    return name, {"path": path, "exclusive": how == "exclusive"}
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"([0-9]+)([kmg]?)b?", text.lower())
+    if not found:
+        raise _invalid("memory", f"{text} is not of the form 512m or 2g")
+    return int(found[1]) * {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}[found[2]]
 
 
 def _invalid(field: str, reason: str) -> SpecInvalid:
