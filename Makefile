@@ -55,6 +55,10 @@ unit: .venv/ready ## The tests that need no service
 simulate: .venv/ready ## A minute of simulated deployments under faults, and what finds sabotage; ARGS="--seed 7 --story" replays
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
+.PHONY: capture
+capture: .venv/ready ## Make the README's picture of `dw` from what it shows in a terminal
+	@$(SERVICES) $(BIN)/python -m compose.demo.capture
+
 .PHONY: lint
 lint: .venv/ready ## Check style and format
 	@$(BIN)/ruff check $(CODE)

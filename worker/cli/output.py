@@ -10,6 +10,7 @@ import typer
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from worker.cli.client import Unanswered
 from worker.errors import DeploymentError
@@ -64,7 +65,6 @@ def _show_error(kind: str, message: str, facts: Mapping[str, Any], *, as_json: b
     if as_json:
         show_json({"error": {"type": kind, "message": message, "facts": dict(facts)}})
         return
-    err.print(f"[bold red]{kind}[/]", end=" ")
-    err.print(message, markup=False)
+    err.print(Text.assemble((kind, "bold red"), " ", message))
     for line in facts.get("logs", []):
         err.print(f"  | {line}", markup=False, style="dim")
