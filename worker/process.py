@@ -17,6 +17,7 @@ from worker.engine import close_engine
 from worker.interrupt import interruptible
 from worker.keyring import keyring
 from worker.settings import SettingsInvalid, settings
+from worker.watcher import watcher
 
 _told: SimpleQueue[None] = SimpleQueue()
 
@@ -40,6 +41,7 @@ def _check_keys(**_: Any) -> None:
 def _begin(**_: Any) -> None:
     threading.Thread(target=_end_in_time, name="end", daemon=True).start()
     driver().start()
+    watcher().start()
     # Whatever happened while nobody worked here is set right at once.
     send_reconcile()
 
@@ -80,5 +82,6 @@ def _leave() -> None:
 
 @worker_shutdown.connect
 def _let_go(**_: Any) -> None:
+    watcher().stop()
     driver().stop()
     close_engine()

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 _STARTS_BEFORE_MADE_AGAIN = 3
 _MOST_PORTS_TRIED = 20
+_MISSED_EVENT = 5.0
+"""Seconds that an event costs which no worker has heard."""
 
 
 @step(Step.EXPIRE)
@@ -153,20 +155,21 @@ def start(claim: Claim) -> Done:
 
 @step(Step.PROVE)
 def prove(claim: Claim) -> Done | Wait:
-    """See whether the container is healthy, or runs stably; no thread waits in between."""
+    """See whether the container is healthy, or runs stably; in between no thread waits, but for the engine's events."""
     asked, containers = claim.spec.health, engine().containers
+    running_for = claim.elapsed
     container = containers.inspect(_container(claim).id)
     stable = settings().stable_seconds if asked.stable is None else asked.stable
-    verdict = plan.verdict(container, stable=stable, running_for=claim.elapsed)
+    verdict = plan.verdict(container, stable=stable, running_for=running_for)
     if verdict in {"healthy", "running"}:
         return Done(_with(claim, health=verdict, ports=dict(container.ports)))
     if verdict == "failed" and _is_forgiven(claim, container):
         return _started_again(claim)
     timeout = asked.timeout or settings().health_timeout
     # Without HEALTHCHECK there is nothing to be late: how long it must run is what ends the wait.
-    if verdict is None and (container.health is None or claim.elapsed < timeout):
-        # Quick checks at first, when most become healthy; one a second later on.
-        return Wait(min(1.0, 0.1 + claim.elapsed / 5))
+    time_decides_in = (stable if container.health is None else timeout) - running_for
+    if verdict is None and time_decides_in > 0:
+        return Wait(min(time_decides_in, claim.time_left, _MISSED_EVENT))
     raise not_proven(claim.spec, container, verdict, timeout, evidence_of(containers, container))
 
 

@@ -61,6 +61,7 @@ OPERATIONS = {
     Containers.remove: lambda engine: engine.containers.remove(SHOP, force=True),
     Containers.rename: lambda engine: engine.containers.rename(SHOP, "other"),
     Containers.set_restart_policy: lambda engine: engine.containers.set_restart_policy(SHOP, "no"),
+    Containers.events: lambda engine: list(engine.containers.events(quiet=1)),
     Containers.logs: lambda engine: engine.containers.logs(SEEN, 1),
     Networks.find: lambda engine: engine.networks.find("the-shop-net"),
     Networks.get: lambda engine: engine.networks.get("the-shop-net"),
@@ -68,7 +69,7 @@ OPERATIONS = {
     Networks.connect: lambda engine: engine.networks.connect("the-shop-net", SHOP),
     Networks.disconnect: lambda engine: engine.networks.disconnect("the-shop-net", SHOP),
 }
-NAMELESS = {Containers.labelled}
+NAMELESS = {Containers.labelled, Containers.events}
 # A start or stop answers 204 with no body, and one that is cut is none.
 HAVE_NO_BODY = {
     Containers.start,

@@ -23,7 +23,7 @@ from tests.simulation.messages import dispatcher
 from tests.simulation.scheduler import Line
 from worker.celery import app
 from worker.engine import close_engine
-from worker.engine.connection import posted
+from worker.engine.connection import streamed
 from worker.settings import settings
 from worker.store.deployments import _holder
 
@@ -74,8 +74,8 @@ class Ground:
         return self.world.engine
 
     @contextmanager
-    def posted(self, api, path, *, params, interrupt, **_):
-        """As `worker.engine.connection.posted`: broken off, who waits for the engine goes on at once."""
+    def streamed(self, api, _, path, *, params, interrupt, **__):
+        """As `worker.engine.connection.streamed`: broken off, who waits for the engine goes on at once."""
         line = Line(self.world.scheduler)
         with interrupt.closing(line.shut_down), line.open():
             yield api.post(path, f"{params['fromImage']}:{params['tag']}")
@@ -143,7 +143,7 @@ def installed():
             *(patch.object(redis.lock.Lock, f"lua_{each}", None) for each in ("release", "extend", "reacquire")),
             *_everywhere(worker.driver.driver, ground.driver),
             *_everywhere(_holder, ground.holder),
-            *_everywhere(posted, ground.posted),
+            *_everywhere(streamed, ground.streamed),
             *_everywhere(time, ground.time),
             *_everywhere(random, ground.random),
         ):

@@ -322,6 +322,79 @@ def test_what_is_past_its_proof_or_has_ended_is_not_cancelled(records):
     assert records.standings(["a", "unheard-of"])["a"].outcome == "live"
 
 
+def waits(records, deployment_id="a"):
+    """Have a deployment wait for its container, for a minute."""
+    records.accept(deployment_id, spec(deployment_id))
+    records.advance(records.claim(deployment_id, Step.PULL), Step.PROVE, Found())
+    records.wait(records.claim(deployment_id, Step.PROVE), 60, Found())
+
+
+def test_one_that_waits_for_its_container_looks_at_it_once_it_hears_of_it(records):
+    waits(records)
+    assert records.claim("a", Step.PROVE) is None
+    assert records.hear("a") == Due("a", Step.PROVE, "local")
+    # Every worker of the host hears the same.
+    assert records.hear("a") is None
+    assert records.claim("a", Step.PROVE).attempt == 1
+
+
+def test_what_one_heard_and_nobody_was_sent_is_sent_by_the_driver(records):
+    waits(records)
+    records.hear("a")
+    while not (steps := records.ring().steps):
+        pass
+    assert steps == [Due("a", Step.PROVE, "local")]
+
+
+def test_one_that_hears_of_its_container_while_it_looks_looks_again_at_once(records):
+    waits(records)
+    records.hear("a")
+    claim = records.claim("a", Step.PROVE)
+    assert records.hear("a") is None
+    assert records.wait(claim, 60, Found()) is Committed.COMMITTED
+    assert records.ring().steps == [Due("a", Step.PROVE, "local")]
+    again = records.claim("a", Step.PROVE)
+    # That was all that it had heard.
+    records.wait(again, 60, Found())
+    assert records.claim("a", Step.PROVE) is None
+    assert records.ring().steps == []
+
+
+def test_what_one_heard_is_no_reason_to_hurry_after_a_failure(records):
+    waits(records)
+    records.hear("a")
+    claim = records.claim("a", Step.PROVE)
+    records.hear("a")
+    records.retry(claim, 60, TROUBLE)
+    assert records.claim("a", Step.PROVE) is None
+
+
+def test_what_a_dead_worker_heard_is_looked_at_by_the_next_in_any_case(records):
+    waits(records)
+    records.hear("a")
+    records.claim("a", Step.PROVE)
+    records.hear("a")
+    later = claimed_later(records, "a", Step.PROVE)
+    records.wait(later, 60, Found())
+    assert records.claim("a", Step.PROVE) is None
+
+
+def test_nothing_is_due_by_what_is_heard_of_others(records):
+    assert records.hear("unheard-of") is None
+    records.accept("a", spec())
+    records.retry(records.claim("a", Step.PULL), 60, TROUBLE)
+    assert records.hear("a") is None
+    assert records.claim("a", Step.PULL) is None
+    records.accept("ended", spec("other"))
+    records.close(records.claim("ended", Step.PULL))
+    assert records.hear("ended") is None
+
+
+def test_a_deployment_of_another_host_is_sent_to_its_workers(connection, prefix, records):
+    waits(Deployments(connection, prefix, Settings(lease_seconds=LEASE, host="there")))
+    assert records.hear("a") == Due("a", Step.PROVE, "there")
+
+
 def end(records, deployment_id, error=None):
     records.accept(deployment_id, spec())
     records.advance(records.claim(deployment_id, Step.PULL), Step.REPORT, Found(), error)

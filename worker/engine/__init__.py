@@ -3,13 +3,14 @@
 Nothing outside this package imports `docker`.
 """
 
-from worker.engine.answer import Container, ContainerRef, Listed
+from worker.engine.answer import Container, ContainerEvent, ContainerRef, Listed
 from worker.engine.client import Engine, close_engine, engine
 from worker.engine.container import ContainerSpec
 from worker.engine.image import Image, Login, Pulled, PullProgress
 
 __all__ = [
     "Container",
+    "ContainerEvent",
     "ContainerRef",
     "ContainerSpec",
     "Engine",

@@ -74,6 +74,16 @@ class Listed:
     """Names of the named ones."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ContainerEvent:
+    """Something that has happened to a container (`GET /events`)."""
+
+    id: str
+    labels: Mapping[str, str]
+    action: str
+    """`die`, `oom`, `health_status: healthy` and the like."""
+
+
 def without(secrets: Sequence[str], text: str) -> str:
     """A text that a container wrote, as it may be shown."""
     for secret in sorted(secrets, key=len, reverse=True):
@@ -143,4 +153,12 @@ def listed_of(data: Mapping[str, Any]) -> Listed:
             if port.get("PublicPort") and ":" not in port.get("IP", "")
         },
         volumes=[each["Name"] for each in data.get("Mounts") or () if each.get("Type") == "volume"],
+    )
+
+
+def event_of(data: Mapping[str, Any]) -> ContainerEvent:
+    """Read a line of `GET /events`; a container's labels are among its actor's attributes."""
+    actor = data.get("Actor") or {}
+    return ContainerEvent(
+        id=actor.get("ID", ""), labels=actor.get("Attributes") or {}, action=str(data.get("Action", ""))
     )

@@ -1,10 +1,12 @@
 """A connection that one request has to itself, so that another thread can break it off."""
 
+import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from typing import cast
+from http import HTTPStatus
+from typing import Any, cast
 
 import docker
 import requests
@@ -12,20 +14,23 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPResponse
 from urllib3.connection import HTTPConnection
 
+from worker.engine.errors import Subject, refused
+from worker.errors import EngineUnavailable
 from worker.interrupt import Interrupt
 
 
 @contextmanager
-def posted(
+def streamed(
     api: docker.APIClient,
+    method: str,
     path: str,
     *,
     params: Mapping[str, str],
-    headers: Mapping[str, str | bytes],
+    headers: Mapping[str, str | bytes] | None = None,
     timeout: float,
     interrupt: Interrupt,
 ) -> Iterator[HTTPResponse]:
-    """POST to the engine, and give the answer to be read as it comes; the connection ends with the block.
+    """Ask the engine, and give the answer to be read as it comes; the connection ends with the block.
 
     An engine answers no sooner than it has something to say, and until then neither the SDK nor requests tells which
     connection it is that waits. So this one is made by the SDK's pool, which knows sockets, ports and TLS, but never
@@ -37,14 +42,43 @@ def posted(
     urllib3 and http.client raise.
     """
     url = f"{api.base_url}/v{api.api_version}{path}"
-    request = api.prepare_request(requests.Request("POST", url, params=params, headers=headers))
+    request = api.prepare_request(requests.Request(method, url, params=params, headers=headers))
     with closing(_connection(api, request)) as connection:
         connection.timeout = timeout
         connection.connect()
         with _handle(connection) as handle, interrupt.closing(lambda: _shut_down(handle)):
-            connection.request("POST", request.path_url, headers=request.headers, preload_content=False)
+            connection.request(method, request.path_url, headers=request.headers, preload_content=False)
             with connection.getresponse() as response:
                 yield response
+
+
+def messages(subject: Subject, response: HTTPResponse) -> Iterator[Mapping[str, Any]]:
+    """Read an answer that is a JSON object a line, as they come.
+
+    Raises the error of an answer that is none, EngineUnavailable for anything but such lines.
+    """
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        raise refused(subject, response.status, _explanation(response))
+    for line in response:
+        yield _decoded(subject, line)
+
+
+def _decoded(subject: Subject, line: bytes) -> Mapping[str, Any]:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        raise EngineUnavailable(f"{subject} failed: the engine's answer is not JSON; try again.", subject.facts())
+    return message
+
+
+def _explanation(response: HTTPResponse) -> str:
+    text = response.data.decode(errors="replace")
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text or str(response.reason)
 
 
 def _connection(api: docker.APIClient, request: requests.PreparedRequest) -> HTTPConnection:

@@ -1,18 +1,33 @@
 """Containers: creating, starting, stopping, removing, listing, reading (R4-R7)."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import docker
+import urllib3.exceptions
 from docker.types import LogConfig, NetworkingConfig
 
-from worker.engine.answer import Container, Listed, Named, container_of, listed_of, without
-from worker.engine.errors import engine_errors
+from worker.engine.answer import (
+    Container,
+    ContainerEvent,
+    Listed,
+    Named,
+    container_of,
+    event_of,
+    listed_of,
+    without,
+)
+from worker.engine.connection import messages, streamed
+from worker.engine.errors import Subject, engine_errors
 from worker.errors import ContainerNotFound, NotManaged, SpecInvalid
+from worker.interrupt import Interrupt
 from worker.labels import Label, Labels
 
 SHORTEST_ID = 12
+_DECISIVE = ["health_status", "die", "oom"]
+"""The events that tell how a container does; each check of its health has further ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +166,32 @@ class Containers:
         with engine_errors("look", container=name):
             found = self._api.containers(all=True, filters={"name": f"^/{name}$"})
         return next((listed_of(data) for data in found if f"/{name}" in data["Names"]), None)
+
+    def events(self, *, quiet: float, interrupt: Interrupt | None = None) -> Generator[ContainerEvent, None, None]:
+        """Tell of each managed container that dies or whose health changes, from now on.
+
+        Ends where the engine ends it, and after `quiet` seconds without an event: a connection that is lost without a
+        word is silent as well.
+
+        Raises EngineUnavailable; Interrupted, from another thread and also while the engine says nothing.
+        """
+        ours = [f"{name}={value}" for name, value in self.labels.select().items()]
+        filters = {"type": ["container"], "event": _DECISIVE, "label": ours}
+        with (
+            engine_errors("events"),
+            streamed(
+                self._api,
+                "GET",
+                "/events",
+                params={"filters": json.dumps(filters)},
+                timeout=quiet,
+                interrupt=interrupt or Interrupt(),
+            ) as response,
+        ):
+            try:
+                yield from map(event_of, messages(Subject("events"), response))
+            except urllib3.exceptions.ReadTimeoutError:
+                return
 
     def start(self, container: Named) -> Container:
         """Start a container and read it; one that runs already stays as it is (304).

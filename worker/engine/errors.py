@@ -44,6 +44,7 @@ _GERUNDS = {
     "look": "Looking at container {container}",
     "logs": "Reading the logs of container {container}",
     "list": "Listing containers",
+    "events": "Listening to what happens to containers",
     "attach": "Connecting container {container} to network {network}",
     "detach": "Disconnecting container {container} from network {network}",
     "network": "Looking for network {network}",

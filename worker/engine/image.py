@@ -1,19 +1,16 @@
 """Images: pulling with progress and a stall limit, and inspecting (R2, R3)."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
 from typing import Any
 
 import docker
 from docker.auth import encode_header
-from urllib3 import HTTPResponse
 
-from worker.engine.connection import posted
+from worker.engine.connection import messages, streamed
 from worker.engine.errors import Subject, engine_errors, refused, stalled
 from worker.errors import EngineUnavailable, ImageNotFound
 from worker.interrupt import Interrupt
@@ -142,8 +139,9 @@ class Images:
         auth = {"username": login.username, "password": login.password} if login else {}
         with (
             engine_errors("pull", image=subject.image),
-            posted(
+            streamed(
                 self._api,
+                "POST",
                 "/images/create",
                 params={"fromImage": reference.name, "tag": reference.version},
                 headers={"X-Registry-Auth": encode_header(auth)},
@@ -151,11 +149,8 @@ class Images:
                 interrupt=interrupt,
             ) as response,
         ):
-            if response.status >= HTTPStatus.BAD_REQUEST:
-                raise refused(subject, response.status, _explanation(response))
             last_progress = time.monotonic()
-            for line in response:
-                message = _decoded(subject, line)
+            for message in messages(subject, response):
                 if "error" in message:
                     raise refused(subject, 0, str(message["error"]))
                 if _is_progress(message):
@@ -168,24 +163,6 @@ class Images:
 def _is_progress(line: Mapping[str, Any]) -> bool:
     # The engine's own retries say `Retrying in 5 seconds`; a layer that waits for a download slot, `Waiting`.
     return not str(line.get("status", "")).startswith(("Retrying in", "Waiting"))
-
-
-def _decoded(subject: Subject, line: bytes) -> Mapping[str, Any]:
-    try:
-        message = json.loads(line)
-    except ValueError:
-        message = None
-    if not isinstance(message, dict):
-        raise EngineUnavailable(f"{subject} failed: the engine's answer is not JSON; try again.", subject.facts())
-    return message
-
-
-def _explanation(response: HTTPResponse) -> str:
-    text = response.data.decode(errors="replace")
-    try:
-        return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        return text or str(response.reason)
 
 
 def _image(data: Mapping[str, Any], asked_for: str) -> Image:

@@ -15,6 +15,9 @@ if ARGV[10] == '1' and redis.call('HEXISTS', KEYS[1], 'cancel') == 1 then
   end
   delay, alarm = 0, 0
 end
+if not goes_on and ARGV[9] == '' and redis.call('HGET', KEYS[1], 'heard') == ARGV[2] then
+  delay, alarm = 0, 0
+end
 local time = now()
 if goes_on then
   redis.call('HSET', KEYS[1], 'since', time)

@@ -159,6 +159,18 @@ class Deployments:
         )
         return Cancelling(outcome, Due(deployment_id, Step(step), its_host) if step else None)
 
+    def hear(self, deployment_id: str) -> Due | None:
+        """Have a deployment that waits for its container look at it now, as something has happened to that.
+
+        Returns the step to be sent, where nobody is at it; who is may have looked too early, and its `wait` is none.
+        """
+        its_host = self._run(
+            "hear",
+            keys=[self._record(deployment_id)],
+            args=[self._prefix, deployment_id, Step.PROVE, self._settings.lease_seconds],
+        )
+        return Due(deployment_id, Step.PROVE, its_host) if its_host else None
+
     def those_cancelled(self, claims: Sequence[Claim]) -> list[Claim]:
         """Those of the claims whose deployment was cancelled."""
         with self._redis.pipeline(transaction=False) as pipeline:
