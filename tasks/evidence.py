@@ -21,7 +21,8 @@ def evidence_of(containers: Containers, container: Named) -> dict[str, object]:
         "exit_code": found.exit_code,
         "oom_killed": found.oom_killed,
         "logs": [line[:_LONGEST_LINE] for line in containers.logs(found, _LINES)],
-        "health_log": [line[:_LONGEST_LINE] for line in found.health_log],
+        # A check can say many lines, of which the last tell most.
+        "health_log": [said[-_LONGEST_LINE:] for said in found.health_log],
     }
 
 
@@ -45,15 +46,17 @@ def not_proven(
     about = f"Starting container {container.name} of image {spec.image} failed"
     facts = {"step": "prove", "image": spec.image, **evidence}
     if verdict == "failed":
-        reason = (
-            "was killed for want of memory" if container.oom_killed else f"ended with exit code {container.exit_code}"
-        )
-        return StartFailed(f"{about}: it {reason}{_last_words(evidence)}; mend the image or its command.", facts)
+        ended = f"ended with exit code {evidence['exit_code']}{_last_words(evidence)}"
+        if evidence["oom_killed"]:
+            return StartFailed(f"{about}: it ran out of memory and {ended}; give it more with `memory`.", facts)
+        return StartFailed(f"{about}: it {ended}; mend the image or its command.", facts)
+    # A part of it may have been killed for that, and what checks its health is one.
+    but = " and it ran out of memory" if evidence["oom_killed"] else ""
     if verdict == "unhealthy":
-        return Unhealthy(f"{about}: its health check fails{_last_check(evidence)}; mend it or the image.", facts)
+        return Unhealthy(f"{about}: its health check fails{_last_check(evidence)}{but}; mend it or the image.", facts)
     return Unhealthy(
-        f"{about}: it was not healthy within {timeout:g} s{_last_check(evidence)}; mend the image, or give it longer "
-        "with health.timeout.",
+        f"{about}: it was not healthy within {timeout:g} s{_last_check(evidence)}{but}; mend the image, or give it "
+        "longer with health.timeout.",
         facts,
     )
 
@@ -67,5 +70,6 @@ def _last_check(evidence: dict[str, object]) -> str:
 
 
 def _quoted(introduction: str, lines: object) -> str:
-    said = [line.strip() for line in lines if line.strip()] if isinstance(lines, list) else []
-    return f" ({introduction}: {said[-1]!r})" if said else ""
+    said = "\n".join(lines).split("\n") if isinstance(lines, list) else []
+    last = next((line.strip() for line in reversed(said) if line.strip()), None)
+    return f" ({introduction}: {last!r})" if last else ""

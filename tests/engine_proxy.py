@@ -47,6 +47,8 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
     """Listens on `path`; `fault` is what befalls all requests but `/version`: silent, or any of the above.
 
     `once` is a request, as in `POST /containers/[^/]+/start`, and the fault that befalls the first of it alone.
+    `refused` is a pattern of requests that are all dropped. `asked` are the requests so far, and `under_way` those that
+    the engine still answers, each with the connection to it.
     `odds` is how likely each fault befalls any request, by the dice of `seed`; `befell` counts those.
     """
 
@@ -58,6 +60,9 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
         self.upstream = upstream
         self.fault = ""
         self.once = None
+        self.refused = ""
+        self.asked = []
+        self.under_way = []
         self.odds = {}
         self.befell = Counter()
         self.seed(0)
@@ -69,16 +74,33 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
         self._dice = random.Random(seed)
 
     def fault_of(self, request):
-        method, path, _ = request.split(b"\r\n")[0].decode().split(" ")
-        if path.endswith("/version"):
+        if request.endswith("/version"):
             return ""
         with self._guard:
-            if self.once and re.fullmatch(
-                self.once[0], f"{method} {re.sub(r'^/v[0-9.]+', '', path).partition('?')[0]}"
-            ):
+            self.asked.append(request)
+            if re.fullmatch(self.refused, request):
+                return "dropped"
+            if self.once and re.fullmatch(self.once[0], request):
                 fault, self.once = self.once[1], None
                 return fault
             return self.fault or self.by_chance()
+
+    @contextlib.contextmanager
+    def carrying(self, request, engine):
+        with self._guard:
+            self.under_way.append((request, engine))
+        try:
+            yield
+        finally:
+            with self._guard:
+                self.under_way.remove((request, engine))
+
+    def cut(self, pattern):
+        """Break off the answers to these requests."""
+        with self._guard:
+            for request, engine in self.under_way:
+                if re.fullmatch(pattern, request):
+                    engine.shutdown(socket.SHUT_RDWR)
 
     def by_chance(self):
         rolled = self._dice.random()
@@ -95,11 +117,17 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
         self.server_close()
 
 
+def _called(request):
+    """As in `GET /containers/json`."""
+    method, path, _ = request.split(b"\r\n")[0].decode().split(" ")
+    return f"{method} {re.sub(r'^/v[0-9.]+', '', path).partition('?')[0]}"
+
+
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self):
         with contextlib.suppress(OSError):
             request = self.read_request()
-            fault = self.server.fault_of(request)
+            fault = self.server.fault_of(_called(request))
             if fault == "silent":
                 self.server.ended.wait()
             elif fault in _INSTEAD:
@@ -118,7 +146,7 @@ class _Handler(socketserver.StreamRequestHandler):
         return head + b"Connection: close\r\n\r\n" + body
 
     def forward(self, request, reply):
-        with connect(self.server.upstream) as engine:
+        with connect(self.server.upstream) as engine, self.server.carrying(_called(request), engine):
             engine.sendall(request)
             while data := engine.recv(65_536):
                 reply(data)

@@ -68,3 +68,6 @@ def _show_error(kind: str, message: str, facts: Mapping[str, Any], *, as_json: b
     err.print(Text.assemble((kind, "bold red"), " ", message))
     for line in facts.get("logs", []):
         err.print(f"  | {line}", markup=False, style="dim")
+    for check in facts.get("health_log", [])[-1:]:
+        for line in check.splitlines():
+            err.print(f"  health check | {line}", markup=False, style="dim")

@@ -81,7 +81,7 @@ class ContainerEvent:
     id: str
     labels: Mapping[str, str]
     action: str
-    """`die`, `oom`, `health_status: healthy` and the like."""
+    """`die`, `health_status: healthy` and the like."""
 
 
 def without(secrets: Sequence[str], text: str) -> str:

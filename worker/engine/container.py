@@ -26,8 +26,8 @@ from worker.interrupt import Interrupt
 from worker.labels import Label, Labels
 
 SHORTEST_ID = 12
-_DECISIVE = ["health_status", "die", "oom"]
-"""The events that tell how a container does; each check of its health has further ones."""
+_DECISIVE = ["health_status", "die"]
+"""The events that decide about a container; `oom` comes before the end of what it kills, or kills a part only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,159 @@
+"""How a container is proven: by what the engine tells, and without that by looks, at no worker's cost."""
+
+import shutil
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from tests.engine_proxy import EngineProxy
+from tests.flow.conftest import Installation, Stage
+from tests.services import required
+
+#: Less than what is left, when the container of these tests is healthy, until it is looked at in any case.
+BY_ITSELF = 2.5
+LATE = {"healthcheck": ["/bin/busybox", "sleep", "6"], "health_seconds": 20}
+
+
+@pytest.fixture(scope="module")
+def folder():
+    # pytest's own folders can be longer than the 107 bytes that a socket's path may have.
+    folder = tempfile.mkdtemp(prefix="dw-")
+    yield Path(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def proxy(folder):
+    proxy = EngineProxy(folder / "engine.sock", required("DOCKER_HOST"))
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="module")
+def another(second_redis_url, proxy, folder, installation, images):
+    """An installation whose worker reaches the engine by way of the proxy."""
+    another = Installation(second_redis_url, folder, namespace=installation.namespace)
+    another.environment["DOCKER_HOST"] = f"unix://{folder / 'engine.sock'}"
+    another.add_credential()
+    images("late", "v1", **LATE)
+    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
+    with another.worker(client):
+        yield another, client
+    client.close()
+
+
+@pytest.fixture
+def stage(another, engine):
+    installation, client = another
+    return Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+
+
+def listens(proxy):
+    """The connections by which workers listen to the engine."""
+    return [connection for request, connection in proxy.under_way if request == "GET /events"]
+
+
+def waits(stage, sent):
+    """Whether a deployment waits for its container, and nobody is at it."""
+    record = stage.record(sent.id)
+    return record.get("step") == "prove" and "holder" not in record and float(record["due"]) > time.time()
+
+
+def told(stage, began, container):
+    """When the engine told what of a container, by its own clock; what it told twice, the last time."""
+    filters = {"type": "container", "container": container}
+    events = stage.engine.events(since=began, until=time.time() + 1, filters=filters, decode=True)
+    return {each["Action"]: each["timeNano"] / 1e9 for each in events}
+
+
+def looks(proxy, container):
+    """How often the container was looked at while it waited: after its start, and until it was promoted or removed."""
+    asked = proxy.asked[proxy.asked.index(f"POST /containers/{container}/start") :]
+    ends = (f"POST /containers/{container}/update", f"DELETE /containers/{container}")
+    # The start itself reads the container once.
+    return asked[: min(asked.index(end) for end in ends if end in asked)].count(f"GET /containers/{container}/json") - 1
+
+
+def deploy_late(stage):
+    """Ask for what becomes healthy seven seconds after its start, and await that it waits; returns its container."""
+    sent = stage.send("docker.deploy", **stage.deployment("late:v1", policy="missing"))
+    stage.until(lambda: waits(stage, sent))
+    (container,) = stage.containers()
+    return sent, container["Id"]
+
+
+def test_a_container_that_takes_long_is_hardly_looked_at_and_proven_when_the_engine_tells(
+    stage, proxy, record_property
+):
+    began = int(time.time())
+    sent, container = deploy_late(stage)
+    result = sent.get(timeout=60)
+    assert result["health"] == "healthy"
+    seconds, looked, at = result["seconds"]["prove"], looks(proxy, container), told(stage, began, container)
+    # What promotes it begins with an update: that the proof was committed, and the next step claimed, is in this.
+    latency = at["update"] - at["health_status: healthy"]
+    record_property("figure", f"proof of {seconds:.1f} s: {looked} looks, over {latency * 1000:.0f} ms after the event")
+    assert looked <= 4
+    assert latency < BY_ITSELF
+
+
+def test_a_container_that_dies_while_it_is_to_run_stably_fails_at_once(stage, proxy, images, record_property):
+    began = int(time.time())
+    image = images("short", "v1", command=["/bin/busybox", "sh", "-c", "sleep 2; exit 3"], healthcheck=None)
+    sent = stage.send("docker.deploy", **stage.deployment(image, policy="missing", health={"stable": 20}))
+    stage.until(lambda: waits(stage, sent))
+    (container,) = stage.containers()
+    error = sent.get(timeout=60, propagate=False)
+    assert (type(error).__name__, error.args[1]["exit_code"]) == ("StartFailed", 3)
+    at = told(stage, began, container["Id"])
+    latency = at["destroy"] - at["die"]
+    record_property("figure", f"candidate that dies: removed {latency * 1000:.0f} ms later")
+    assert latency < BY_ITSELF
+
+
+def test_a_cut_connection_to_the_engine_is_made_again(stage, proxy):
+    began = int(time.time())
+    sent, container = deploy_late(stage)
+    before = stage.until(lambda: listens(proxy))
+    proxy.cut("GET /events")
+    stage.until(lambda: set(listens(proxy)) - set(before))
+    assert sent.get(timeout=60)["health"] == "healthy"
+    at = told(stage, began, container)
+    assert at["update"] - at["health_status: healthy"] < BY_ITSELF
+
+
+def test_a_container_is_proven_although_the_engine_tells_nothing(stage, proxy):
+    sent, container = deploy_late(stage)
+    proxy.refused = "GET /events"
+    try:
+        proxy.cut("GET /events")
+        assert sent.get(timeout=60)["health"] == "healthy"
+        assert listens(proxy) == []
+    finally:
+        proxy.refused = ""
+    assert looks(proxy, container) <= 4
+
+
+BAD_CHECK = ["/bin/busybox", "sh", "-c", "echo looking; echo no database; exit 1"]
+GREEDY = ["/bin/busybox", "sh", "-c", "x=aaaaaaaa; while true; do x=$x$x; done"]
+
+
+def test_dw_shows_what_the_last_health_check_said(stage, images):
+    image = images("sick", "v1", healthcheck=BAD_CHECK)
+    ended = stage.installation.dw("deploy", f"{stage.project}/staging", image, "--policy", "missing")
+    assert ended.returncode == 1
+    assert "the last check said: 'no database'" in ended.stderr
+    assert ended.stderr.splitlines()[-2:] == ["  health check | looking", "  health check | no database"]
+
+
+def test_a_container_that_ran_out_of_memory_is_said_to_have(stage, images):
+    image = images("greedy", "v1", command=GREEDY, healthcheck=None)
+    sent = stage.send("docker.deploy", **stage.deployment(image, policy="missing", memory=8 << 20))
+    error = sent.get(timeout=60, propagate=False)
+    message, facts = error.args
+    assert (type(error).__name__, facts["oom_killed"], facts["exit_code"]) == ("StartFailed", True, 137)
+    assert "ran out of memory" in message
