@@ -21,7 +21,7 @@ from worker.store import Deployments, deployments
 
 log = structlog.get_logger()
 
-_QUIET = 300.0
+_QUIET = 60.0
 """Seconds without an event after which the engine is asked anew."""
 _PAUSE = 1.0
 _ENDS_WITHIN = 1.0

@@ -95,6 +95,22 @@ def test_a_pull_of_which_the_engine_says_nothing_is_broken_off(reached, thread):
         assert pull.result(10) - began < AT_ONCE
 
 
+def test_listening_is_broken_off(reached, thread):
+    interrupt, listens = Interrupt(), threading.Event()
+
+    def listen():
+        listens.set()
+        with pytest.raises(Interrupted):
+            list(reached.containers.events(quiet=60, interrupt=interrupt))
+        return time.monotonic()
+
+    ended = thread.submit(listen)
+    assert listens.wait(10)
+    began = time.monotonic()
+    interrupt.set()
+    assert ended.result(10) - began < AT_ONCE
+
+
 def test_a_pull_that_was_broken_off_before_is_never_asked_for(engine):
     interrupt = Interrupt()
     interrupt.set()
