@@ -14,7 +14,7 @@ import redis
 import structlog
 
 from worker.driver import send
-from worker.engine import ContainerEvent, engine
+from worker.engine import engine
 from worker.errors import DeploymentError
 from worker.interrupt import Interrupt, Interrupted
 from worker.store import Deployments, deployments
@@ -67,19 +67,18 @@ class Watcher:
             self._stopping.wait(_PAUSE)
 
     def _listen(self) -> None:
-        with closing(engine().containers.events(quiet=_QUIET, interrupt=self._interrupt)) as events:
+        containers = engine().containers
+        with closing(containers.events(quiet=_QUIET, interrupt=self._interrupt)) as events:
             for event in events:
-                self._pass_on(event)
+                self._pass_on(containers.labels.deployment_of(event))
 
-    def _pass_on(self, event: ContainerEvent) -> None:
-        deployment = engine().containers.labels.deployment_of(event)
+    def _pass_on(self, deployment: str) -> None:
         try:
             due = self._records.hear(deployment)
+            if due:
+                send(due)
         except redis.RedisError as error:
-            log.warning("event_not_passed_on", deployment=deployment, event_of=event.action, error=str(error))
-            return
-        if due:
-            send(due)
+            log.warning("event_not_passed_on", deployment=deployment, error=str(error))
 
 
 @cache
