@@ -341,6 +341,7 @@ def test_one_that_waits_for_its_container_looks_at_it_once_it_hears_of_it(record
 def test_what_one_heard_and_nobody_was_sent_is_sent_by_the_driver(records):
     waits(records)
     records.hear("a")
+    assert records.ring().until_next <= LEASE
     while not (steps := records.ring().steps):
         pass
     assert steps == [Due("a", Step.PROVE, "local")]
