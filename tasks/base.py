@@ -48,7 +48,7 @@ class Operation(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
     abstract = True
     acks_late = True
     throws = (DeploymentError,)
-    max_retries = 4
+    max_retries: int | None = 4
     # Celery's own check of arguments would fail at the sender, with a TypeError.
     typing = False
 

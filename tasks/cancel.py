@@ -15,9 +15,9 @@ class CancelArguments(Arguments):
 class CancelResult(Result):
     deployment_id: str
     state: str
-    """`cancelling` where it is being ended. Else what it is, and stays: `live`, `unchanged`, `failed`, `cancelled`,
-    `superseded`, `adopted`; or `unknown`, where no worker has taken its message yet: then it is cancelled once one
-    does."""
+    """`cancelling` where it is being ended. Else what it is, and stays: `live`, `unchanged`, `done` (an order to its
+    stage), `failed`, `cancelled`, `superseded`, `adopted`; or `unknown`, where no worker has taken its message yet:
+    then it is cancelled once one does."""
 
 
 @operation("docker.cancel")
@@ -49,4 +49,4 @@ def _state(standing: Standing) -> str:
         return "superseded"
     if standing.error:
         return "failed"
-    return standing.outcome or ("unchanged" if standing.unchanged else "live")
+    return standing.outcome or standing.success

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from worker.engine import Container, ContainerSpec, Listed
-from worker.errors import NameConflict, PortInUse
+from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
 from worker.labels import Label, Labels
 from worker.reference import ImageReference
-from worker.spec import DeploymentSpec, HostPort
+from worker.spec import DeploymentSpec, HostPort, StageOrder
 from worker.store import Standing
 
 _NOT_IN_CONTAINER = {
@@ -170,6 +170,25 @@ def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool)
     if standing.outcome is None:
         return False
     return standing.outcome not in {"live", "adopted"} or standing.container_id != container.id
+
+
+def check_order(order: StageOrder, found: Sequence[Listed]) -> None:
+    """Refuse an order to a stage with these containers that can't be carried out, before one of them is touched.
+
+    Raises ContainerNotFound, SpecInvalid.
+    """
+    if not found:
+        raise no_container(order.where)
+    running = next((each for each in found if each.state in {"running", "paused", "restarting"}), None)
+    if running and order.action == "remove" and not order.force:
+        raise SpecInvalid(
+            f"Removing container {running.name} failed: it runs; stop it first, or remove it by force.",
+            {"container": running.name, "fields": {"force": "is needed for what runs"}},
+        )
+
+
+def no_container(where: str) -> ContainerNotFound:
+    return ContainerNotFound(f"Stage {where} has no container: see `dw ps --all`.", {"stage": where})
 
 
 def container_spec(

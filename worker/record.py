@@ -14,6 +14,10 @@ where the same runs already; from `prove` to `promote` all go back to `start`, a
 engine may have died meanwhile; and one that waits in `expire` goes to `pull` once its stage is free
 (`store/close.lua`).
 
+An order to a whole stage (`docker.stage`) has a record as well, and waits for the stage in the same way:
+
+    accept ─▶ stop, restart or remove, again and again: a container each time ─▶ report ─▶ ended
+
 A step is *due* at a time. A worker that claims it makes it due again at the end of a lease, and renews that
 while it works; so a dead worker's step is due by itself, and so is a pause before a retry or a health check that
 isn't done: nobody holds it, and no thread waits.
@@ -24,15 +28,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from worker.errors import DeploymentError
 from worker.interrupt import Interrupt
-from worker.spec import DeploymentSpec
+from worker.spec import Asked, DeploymentSpec, StageOrder
 
 
 class Step(StrEnum):
-    """What is due next; each but `ENDED` is the Celery task `docker.deploy.<step>`."""
+    """What is due next; each but `ENDED` is a Celery task."""
 
     EXPIRE = "expire"
     PULL = "pull"
@@ -49,15 +53,19 @@ class Step(StrEnum):
     RETIRE = "retire"
     REVERT = "revert"
     UNDO = "undo"
+    STOP = "stop"
+    RESTART = "restart"
+    REMOVE = "remove"
     REPORT = "report"
     ENDED = "ended"
 
     @property
     def task(self) -> str:
-        return f"docker.deploy.{self}"
+        return f"docker.{'stage' if self in OF_STAGE else 'deploy'}.{self}"
 
 
-FIRST = Step.PULL
+OF_STAGE = {Step.STOP, Step.RESTART, Step.REMOVE}
+"""What `docker.stage` asks for, under the action's own name."""
 ON_SUCCESS: Mapping[Step, Step] = {
     Step.PULL: Step.INSPECT,
     Step.INSPECT: Step.CREATE,
@@ -73,6 +81,7 @@ ON_SUCCESS: Mapping[Step, Step] = {
     Step.RETIRE: Step.REPORT,
     Step.REVERT: Step.UNDO,
     Step.UNDO: Step.REPORT,
+    **dict.fromkeys(OF_STAGE, Step.REPORT),
 }
 ON_FAILURE: Mapping[Step, Step] = {
     # Nothing is made yet, so a dead engine needs no waiting for.
@@ -89,8 +98,15 @@ ON_FAILURE: Mapping[Step, Step] = {
     Step.ALIAS: Step.REVERT,
     Step.CUTOVER: Step.REVERT,
     Step.PROMOTE: Step.REVERT,
+    # What is stopped or removed stays so.
+    **dict.fromkeys(OF_STAGE, Step.REPORT),
 }
 """Steps that aren't here don't fail, and can't be cancelled: they are tried until they succeed."""
+
+
+def first_step(asked: Asked) -> Step:
+    """What is due once the stage is free."""
+    return Step(asked.action) if isinstance(asked, StageOrder) else Step.PULL
 
 
 class Found(BaseModel):
@@ -120,30 +136,35 @@ class Found(BaseModel):
     """It was killed from outside before it was proven, as by the engine's own end; that is forgiven once."""
     made_again: bool = False
     """The one before could not be started, as after an engine's death in the middle of that."""
+    left: dict[str, str] = {}
+    """Of a stage's containers, in their order, those that are still to be dealt with: id to name."""
+    containers: list[dict[str, JsonValue]] = []
+    """What became of the others."""
     seconds: dict[str, float] = {}
 
 
-def following(step: Step, spec: DeploymentSpec, found: Found) -> Step:
+def following(step: Step, asked: Asked, found: Found) -> Step:
     """The step after one that has succeeded, less those that have nothing to do."""
-    return _needed(ON_SUCCESS[step], spec, found)
+    return _needed(ON_SUCCESS[step], asked, found)
 
 
-def after_failure(step: Step, spec: DeploymentSpec, found: Found) -> Step:
+def after_failure(step: Step, asked: Asked, found: Found) -> Step:
     """The step after one that has failed, less those that have nothing to do."""
-    return _needed(ON_FAILURE[step], spec, found)
+    return _needed(ON_FAILURE[step], asked, found)
 
 
-def _needed(step: Step, spec: DeploymentSpec, found: Found) -> Step:
-    is_reached = bool(found.withheld_aliases or spec.cutover)
+def _needed(step: Step, asked: Asked, found: Found) -> Step:
+    cutover = asked.cutover if isinstance(asked, DeploymentSpec) else None
+    is_reached = bool(found.withheld_aliases or cutover)
     is_left_out = {
         Step.DISPLACE: not found.displaced,
         Step.ALIAS: not found.withheld_aliases,
-        Step.CUTOVER: spec.cutover is None,
+        Step.CUTOVER: cutover is None,
         # Who was displaced serves nobody, whom one would wait for.
         Step.DRAIN: not found.withheld_aliases or set(found.replaced) <= set(found.displaced),
         Step.REVERT: not is_reached,
     }
-    return following(step, spec, found) if is_left_out.get(step, False) else step
+    return following(step, asked, found) if is_left_out.get(step, False) else step
 
 
 class Break(IntEnum):
@@ -165,7 +186,7 @@ class Claim:
     fence: int
     attempt: int
     """How often this step was claimed without a commit that took it further; 1 at first."""
-    spec: DeploymentSpec
+    asked: Asked
     found: Found
     error: DeploymentError | None
     """Why the deployment is being undone or reported as failed."""
@@ -182,6 +203,20 @@ class Claim:
     """Ends what waits for the engine, once the step is broken off."""
 
     claimed: float = field(default_factory=time.monotonic, repr=False)
+
+    @property
+    def spec(self) -> DeploymentSpec:
+        """What is asked for, in a deployment's step."""
+        if not isinstance(self.asked, DeploymentSpec):
+            raise TypeError("only a deployment's steps ask for this")
+        return self.asked
+
+    @property
+    def order(self) -> StageOrder:
+        """What is asked for, in the step of an order to a stage."""
+        if not isinstance(self.asked, StageOrder):
+            raise TypeError("only an order's steps ask for this")
+        return self.asked
 
     @property
     def elapsed(self) -> float:

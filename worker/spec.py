@@ -180,6 +180,16 @@ class DeploymentSpec(StageArguments):
     cutover: Cutover | None = None
     force: bool = False
 
+    @property
+    def about(self) -> str:
+        """How an error's sentence begins."""
+        return f"Deployment of {self.image} to {self.where}"
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What each error about it gives."""
+        return {"image": self.image}
+
     @field_validator("ports")
     @classmethod
     def _ports_are_in_range(cls, ports: dict[str, HostPort | None]) -> dict[str, HostPort | None]:
@@ -209,6 +219,37 @@ class DeploymentSpec(StageArguments):
             raise ValueError(f"variable {name} is in env and in secret_env: give it once")
         return self
 
+
+class StageOrder(StageArguments):
+    """The arguments of `docker.stage`: what is to become of all containers of a stage."""
+
+    action: Literal["stop", "restart", "remove"]
+    timeout: StopTimeout | None = None
+    """`DW_STOP_TIMEOUT` unless given."""
+    force: bool = False
+    """Remove what runs as well."""
+
+    @property
+    def about(self) -> str:
+        """How an error's sentence begins."""
+        return f"{_GERUNDS[self.action]} {self.where}"
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What each error about it gives."""
+        return {"stage": self.where}
+
+    @model_validator(mode="after")
+    def _force_is_for_removing(self) -> "StageOrder":
+        if self.force and self.action != "remove":
+            raise ValueError("force goes with action remove only")
+        return self
+
+
+_GERUNDS = {"stop": "Stopping", "restart": "Restarting", "remove": "Removing"}
+
+Asked = DeploymentSpec | StageOrder
+"""What a record is of."""
 
 A = TypeVar("A", bound=Arguments)
 

@@ -16,7 +16,7 @@ from worker.celery import app
 from worker.driver import driver, send
 from worker.errors import DeadlineExceeded, DeploymentCancelled, DeploymentError, EngineUnavailable
 from worker.interrupt import Interrupted
-from worker.record import ON_FAILURE, Break, Claim, Found, Step, after_failure, following
+from worker.record import OF_STAGE, ON_FAILURE, Break, Claim, Found, Step, after_failure, following
 from worker.settings import settings
 from worker.spec import Arguments, DeploymentId, parse
 from worker.store import Committed, Due, deployments
@@ -24,15 +24,18 @@ from worker.store import Committed, Due, deployments
 log = structlog.get_logger()
 
 MOST_ATTEMPTS = 5
-# A proven candidate is brought to its end, however late.
-_HAVE_DEADLINE = ON_FAILURE.keys() - {Step.PROMOTE}
+# A proven candidate is brought to its end, however late; and so is what a stage waited for.
+_HAVE_DEADLINE = ON_FAILURE.keys() - {Step.PROMOTE} - OF_STAGE
 # What takes long and costs little to begin again is left to another worker by one that ends.
 _HANDED_ON = {Step.PULL}
 
 
 @dataclass(frozen=True)
 class Done:
-    """The step is done; what it found out, and the next step where that isn't the usual one."""
+    """The step is done; what it found out, and the next step where that isn't the usual one.
+
+    That can be the same step once more: what is done until then is not done again.
+    """
 
     found: Found
     to: Step | None = None
@@ -64,7 +67,7 @@ StepFunction = Callable[[Claim], Done | Wait | None]
 
 
 def step(name: Step) -> Callable[[StepFunction], StepFunction]:
-    """Register what a step does as the Celery task `docker.deploy.<step>`."""
+    """Register what a step does as its Celery task."""
 
     def register(function: StepFunction) -> StepFunction:
         @app.task(name=name.task, base=Operation, ignore_result=True)
@@ -86,7 +89,7 @@ def perform(function: StepFunction, name: Step, deployment_id: str) -> dict[str,
         return {"outcome": "nothing due"}
     with (
         structlog.contextvars.bound_contextvars(
-            deployment=claim.id, project=claim.spec.project, stage=claim.spec.stage, attempt=claim.attempt
+            deployment=claim.id, project=claim.asked.project, stage=claim.asked.stage, attempt=claim.attempt
         ),
         driver().watching(claim),
     ):
@@ -131,18 +134,17 @@ def check_bounds(claim: Claim) -> None:
         raise HandedOn
     if claim.step not in ON_FAILURE:
         return
-    about = f"Deployment of {claim.spec.image} to {claim.spec.where}"
-    facts = {"step": claim.step, "image": claim.spec.image}
+    about, facts = claim.asked.about, {"step": claim.step, **claim.asked.facts}
     if claim.broken_off is Break.CANCELLED:
+        remains = "what it had done stays" if claim.step in OF_STAGE else "what it had made is removed"
         raise DeploymentCancelled(
-            f"{about} was cancelled in step {claim.step}: what it had made is removed; deploy again when it is wanted.",
-            facts,
+            f"{about} was cancelled in step {claim.step}: {remains}; ask again when it is wanted.", facts
         )
     trouble = f" (the last trouble: {claim.trouble.message.rstrip('.')})" if claim.trouble else ""
     if claim.step in _HAVE_DEADLINE and claim.time_left <= 0:
         raise DeadlineExceeded(
-            f"{about} failed: its deadline passed in step {claim.step}{trouble}; give it more time with `timeout`, or "
-            "see what took so long.",
+            f"{about} failed: its deadline passed in step {claim.step}{trouble}; give it more time (a deployment's "
+            "`timeout`, or DW_DEPLOY_TIMEOUT), or see what took so long.",
             facts,
         )
     if claim.attempt > MOST_ATTEMPTS:
@@ -158,7 +160,7 @@ def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
         _check(claim, deployments().wait(claim, answer.seconds, claim.found))
         driver().wake()
         return {"outcome": "waiting", "seconds": answer.seconds}
-    to = answer.to or following(claim.step, claim.spec, answer.found)
+    to = answer.to or following(claim.step, claim.asked, answer.found)
     seconds = {**answer.found.seconds, claim.step: round(claim.elapsed, 3)}
     found = answer.found.model_copy(update={"seconds": seconds})
     _check(claim, deployments().advance(claim, to, found, claim.error, pause=answer.pause))
@@ -179,14 +181,14 @@ def _check(claim: Claim, committed: Committed) -> None:
 
 
 def _failed(claim: Claim, cause: DeploymentError) -> dict[str, Any]:
-    error = type(cause)(cause.message, {"image": claim.spec.image, **cause.facts, "step": claim.step})
+    error = type(cause)(cause.message, {**claim.asked.facts, **cause.facts, "step": claim.step})
     if claim.step not in ON_FAILURE or (error.retryable and claim.attempt < MOST_ATTEMPTS):
         seconds = pause(claim.attempt)
         deployments().retry(claim, seconds, error)
         driver().wake()
         log.warning("step_retried", step=claim.step, error=error.message, pause=round(seconds, 1))
         return {"outcome": "retry", "seconds": seconds, "error": error.message}
-    to = after_failure(claim.step, claim.spec, claim.found)
+    to = after_failure(claim.step, claim.asked, claim.found)
     if deployments().advance(claim, to, claim.found, error) is Committed.COMMITTED:
         log.warning("step_failed", step=claim.step, error=error.message)
         send(Due(claim.id, to, settings().host))

@@ -14,6 +14,7 @@ from worker.errors import DeploymentError
 from worker.record import Claim, Step
 from worker.reference import ImageReference
 from worker.settings import settings
+from worker.spec import DeploymentSpec, StageOrder
 from worker.store import deployments
 
 log = structlog.get_logger()
@@ -75,8 +76,22 @@ def store(claim: Claim) -> None:
 
 
 def result(claim: Claim) -> dict[str, object]:
-    """The contract's result of a deployment that succeeded."""
-    spec, found = claim.spec, claim.found
+    """The contract's result of what succeeded."""
+    return _of_order(claim, claim.asked) if isinstance(claim.asked, StageOrder) else _of_deployment(claim, claim.asked)
+
+
+def _of_order(claim: Claim, order: StageOrder) -> dict[str, object]:
+    return {
+        "deployment_id": claim.id,
+        "project": order.project,
+        "stage": order.stage,
+        "action": order.action,
+        "containers": claim.found.containers,
+    }
+
+
+def _of_deployment(claim: Claim, spec: DeploymentSpec) -> dict[str, object]:
+    found = claim.found
     return {
         "deployment_id": claim.id,
         "project": spec.project,

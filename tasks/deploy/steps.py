@@ -307,7 +307,7 @@ def report(claim: Claim) -> None:
     log.info("deployment_ended", error=claim.error and repr(claim.error), seconds=claim.found.seconds)
     if successor:
         send(successor)
-    if claim.spec.cutover and claim.found.replaced and not claim.error:
+    if claim.found.replaced and not claim.error and claim.spec.cutover:
         try:
             say_retired(claim.spec.cutover, outcome.result(claim))
         except CutoverFailed as error:

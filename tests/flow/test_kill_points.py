@@ -1,7 +1,8 @@
 """A worker that is killed between any two of its effects costs a lease, and nothing else.
 
-Each case deploys over a version that serves, kills the only worker at its point, and lets another one go on. The cases
-run side by side in installations of their own, and are judged when all have ended.
+Each case deploys over a version that serves, or orders something of a stage of two instances, kills the only worker at
+its point, and lets another one go on. The cases run side by side in installations of their own, and are judged when all
+have ended.
 """
 
 import contextlib
@@ -110,6 +111,34 @@ CANDIDATE_ENDS = {
 CANDIDATE_KILLED = {
     "old one renamed, candidate killed": after("POST /containers/[^/]+/rename"),
 }
+STOP_OF_TWO = {
+    "stop recorded, step not sent": after("accept"),
+    "stop claimed": after("claim stop"),
+    "two to stop noted, step not sent again": after("commit stop"),
+    "restart policy taken, not stopped": after("POST /containers/[^/]+/update"),
+    "one stopped, not committed": after("POST /containers/[^/]+/stop"),
+    "one stopped, the other not begun": after("commit stop", time=2),
+    "both stopped, not committed": before("commit stop", time=3),
+    "stop committed, report not sent": after("commit stop", time=3),
+    "stop's result stored, not closed": after("result SUCCESS"),
+}
+RESTART_OF_TWO = {
+    "restart policy given back, not restarted": after("POST /containers/[^/]+/update"),
+    "one restarted, not committed": after("POST /containers/[^/]+/restart"),
+    "one restarted, the other not begun": after("commit restart", time=2),
+    "both restarted, not committed": before("commit restart", time=3),
+}
+REMOVAL_OF_TWO = {
+    "one stopped to be removed": after("POST /containers/[^/]+/stop"),
+    "one removed, not committed": after("DELETE /containers/[^/]+"),
+    "both removed, not committed": before("commit remove", time=3),
+    "removal closed": after("close"),
+}
+ORDERS = {
+    "stop of two": {"action": "stop", "timeout": 0},
+    "restart of two": {"action": "restart", "timeout": 0},
+    "removal of two": {"action": "remove", "timeout": 0, "force": True},
+}
 STORIES = {
     "replacement": REPLACEMENT,
     "first deployment": FIRST_DEPLOYMENT,
@@ -117,6 +146,9 @@ STORIES = {
     "broken image": BROKEN_IMAGE,
     "candidate ends": CANDIDATE_ENDS,
     "candidate killed": CANDIDATE_KILLED,
+    "stop of two": STOP_OF_TWO,
+    "restart of two": RESTART_OF_TWO,
+    "removal of two": REMOVAL_OF_TWO,
 }
 CASES = [(story, point) for story, points in STORIES.items() for point in points]
 
@@ -173,20 +205,23 @@ class Lane:
     def _play(self, story, doom, stage, log, outcome):
         network = f"{stage.project}-net" if story == "first deployment" else self.installation.network
         environment = {**self.installation.environment, "DW_NETWORK": network}
-        wants = {"aliases": ["web"], "network": self.further}
         outcome.networks = (network, self.further)
         with working(environment, log, doom) as doomed:
             if story != "first deployment":
-                first = stage.send("docker.deploy", **stage.deployment(self.images["old"], **wants))
-                outcome.before = first.get(timeout=ENDS_WITHIN)["container_id"]
-                # Else its last effects would be taken for the next one's.
-                stage.until(lambda: stage.record(first.id).get("step") == "ended")
+                outcome.before = self._done(stage, "docker.deploy", self._deployment(stage, "old"))["container_id"]
+            if story in ORDERS:
+                self._done(stage, "docker.deploy", self._deployment(stage, "new", keep=2))
+            if story == "restart of two":
+                self._done(stage, "docker.stage", self._order(stage, "stop of two"))
             doom.armed.set()
-            image = self.images[{"broken image": "broken", "candidate ends": "ending"}.get(story, "new")]
-            sent = stage.send("docker.deploy", **stage.deployment(image, **wants))
+            if story in ORDERS:
+                sent = stage.send("docker.stage", **self._order(stage, story))
+            else:
+                image = {"broken image": "broken", "candidate ends": "ending"}.get(story, "new")
+                sent = stage.send("docker.deploy", **self._deployment(stage, image))
             if story == "followed by another":
                 stage.until(lambda: stage.record(sent.id))
-                last = stage.send("docker.deploy", **stage.deployment(self.images["old"], **wants))
+                last = stage.send("docker.deploy", **self._deployment(stage, "old"))
             doomed.join(ENDS_WITHIN)
             outcome.exit_status = doomed.exitcode
         killed = time.monotonic()
@@ -201,6 +236,19 @@ class Lane:
             outcome.seconds = time.monotonic() - killed
             outcome.containers = [self.engine.inspect_container(each["Id"]) for each in stage.containers()]
         outcome.wanted_name = f"/{self.installation.namespace}-{stage.project}-{stage.name}-latest"
+
+    def _deployment(self, stage, image, **more):
+        return stage.deployment(self.images[image], aliases=["web"], network=self.further, **more)
+
+    def _order(self, stage, story):
+        return {"project": stage.project, "stage": stage.name, **ORDERS[story]}
+
+    def _done(self, stage, task, arguments):
+        """The result of what is at its end: else its last effects would be taken for those of the next one."""
+        sent = stage.send(task, **arguments)
+        result = sent.get(timeout=ENDS_WITHIN)
+        stage.until(lambda: stage.record(sent.id).get("step") == "ended")
+        return result
 
     def forget(self):
         """What a case that failed has left is none of the next one's business."""
@@ -298,6 +346,25 @@ def check(story, outcome):
     assert outcome.failure == ""
     assert outcome.remains == {}
     assert outcome.seconds < ENDS_WITHIN
+    if story in ORDERS:
+        check_order(story, outcome)
+    else:
+        check_deployment(story, outcome)
+
+
+def check_order(story, outcome):
+    results = outcome.result["containers"]
+    assert len(results) == 2
+    found = [(each["State"]["Status"], each["HostConfig"]["RestartPolicy"]["Name"]) for each in outcome.containers]
+    left = {"stop of two": [("exited", "no")] * 2, "restart of two": [("running", "always")] * 2, "removal of two": []}
+    assert found == left[story]
+    if story == "restart of two":
+        # Listed newest first, and restarted in the other order.
+        bound = [each["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"] for each in reversed(outcome.containers)]
+        assert [each["ports"] for each in results] == [{"8080/tcp": int(each)} for each in bound]
+
+
+def check_deployment(story, outcome):
     (container,) = outcome.containers
     assert container["State"]["Status"] == "running"
     assert container["Name"] == outcome.wanted_name
@@ -316,5 +383,5 @@ def check(story, outcome):
 
 def told(outcome):
     if isinstance(outcome.result, dict):
-        return str(outcome.result["state"])
+        return str(outcome.result.get("state", "done"))
     return type(outcome.result).__name__ if outcome.result else outcome.failure or "no result"

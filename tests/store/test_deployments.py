@@ -11,7 +11,7 @@ from tests.simulation.keyspace import Keyspace, SimulatedRedis
 from worker.errors import DeploymentCancelled, EngineUnavailable
 from worker.record import Break, Found, Step
 from worker.settings import Settings
-from worker.spec import DeploymentSpec, parse
+from worker.spec import DeploymentSpec, StageOrder, parse
 from worker.store import Committed, Deployments, Due
 from worker.store.deployments import Mended
 
@@ -45,6 +45,10 @@ def spec(project="shop", **arguments):
     return parse(
         DeploymentSpec, "docker.deploy", {"project": project, "stage": "live", "image": "acme/shop:1", **arguments}
     )
+
+
+def order(action, **arguments):
+    return parse(StageOrder, "docker.stage", {"project": "shop", "stage": "live", "action": action, **arguments})
 
 
 def claimed_later(records, deployment_id, step):
@@ -265,6 +269,161 @@ def test_one_that_comes_again_after_a_newer_one_has_failed_is_deployed(records):
     assert records.accept("old", spec()) == Due("old", Step.PULL, "local")
 
 
+def superseded_by(records, deployment_id):
+    """Claims its report."""
+    return records.claim(deployment_id, Step.REPORT).error.facts["by"]
+
+
+def carry_out(records, deployment_id, asked, error=None):
+    """Accept what nothing keeps from beginning, and bring it to its end."""
+    step = records.accept(deployment_id, asked).step
+    records.advance(records.claim(deployment_id, step), Step.REPORT, Found(container_id="c"), error)
+    return records.close(records.claim(deployment_id, Step.REPORT))
+
+
+@pytest.mark.parametrize("action", ["stop", "restart", "remove"])
+def test_an_order_has_its_stage_to_itself(records, action):
+    assert records.accept("a", order(action, timeout=5)) == Due("a", Step(action), "local")
+    claim = records.claim("a", Step(action))
+    assert claim.order == order(action, timeout=5)
+    # The time that a container may take to stop is no deadline.
+    assert claim.time_left > 60
+    assert records.accept("b", spec()) is None
+    records.advance(claim, Step.REPORT, Found())
+    assert records.standings(["a"])["a"].success == "done"
+    assert records.close(records.claim("a", Step.REPORT)) == Due("b", Step.PULL, "local")
+    assert records.standings(["a"])["a"].outcome == "done"
+
+
+def test_an_order_waits_for_a_deployment_and_takes_the_place_of_what_waits(records):
+    records.accept("a", spec())
+    records.accept("b", spec())
+    assert records.accept("stop", order("stop")) == Due("b", Step.REPORT, "local")
+    assert superseded_by(records, "b") == "stop"
+    assert records.close(records.claim("a", Step.PULL)) == Due("stop", Step.STOP, "local")
+    assert records.claim("stop", Step.STOP).order.action == "stop"
+
+
+def test_a_deployment_takes_the_place_of_an_order_that_waits(records):
+    records.accept("a", spec())
+    records.accept("stop", order("stop"))
+    assert records.accept("b", spec()) == Due("stop", Step.REPORT, "local")
+    superseded = records.claim("stop", Step.REPORT)
+    assert superseded.error.message == "Stopping shop/live was superseded before it began: b takes its place."
+    assert records.close(superseded) is None
+    assert records.close(records.claim("a", Step.PULL)) == Due("b", Step.PULL, "local")
+
+
+def test_a_restart_takes_the_place_of_no_deployment_that_waits(records):
+    records.accept("a", spec())
+    records.accept("b", spec())
+    assert records.accept("restart", order("restart")) == Due("restart", Step.REPORT, "local")
+    assert superseded_by(records, "restart") == "b"
+    assert records.close(records.claim("a", Step.PULL)) == Due("b", Step.PULL, "local")
+
+
+def test_a_restart_waits_for_a_deployment_that_runs_and_takes_the_place_of_another_order(records):
+    records.accept("a", spec())
+    records.accept("stop", order("stop"))
+    assert records.accept("restart", order("restart")) == Due("stop", Step.REPORT, "local")
+    assert superseded_by(records, "stop") == "restart"
+    assert records.close(records.claim("a", Step.PULL)) == Due("restart", Step.RESTART, "local")
+
+
+@pytest.mark.parametrize("action", ["stop", "remove"])
+def test_a_deployment_that_comes_after_a_newer_stop_is_superseded(records, action):
+    for each in ("a", "old", "newer"):
+        records.receive(each)
+    records.accept("a", spec())
+    records.accept("newer", order(action))
+    assert records.accept("old", spec()) == Due("old", Step.REPORT, "local")
+    records.close(records.claim("a", Step.PULL))
+    records.advance(records.claim("newer", Step(action)), Step.REPORT, Found())
+    records.close(records.claim("newer", Step.REPORT))
+    records.receive("late")
+    records.receive("newest")
+    carry_out(records, "newest", order(action))
+    assert records.accept("late", spec()) == Due("late", Step.REPORT, "local")
+
+
+def test_no_newer_restart_keeps_a_deployment_that_comes_late_from_being_done(records):
+    for each in ("late", "later", "latest", "restart", "waiting restart"):
+        records.receive(each)
+    carry_out(records, "restart", order("restart"))
+    assert records.accept("late", spec()) == Due("late", Step.PULL, "local")
+    assert records.accept("waiting restart", order("restart")) is None
+    assert records.accept("later", spec()) == Due("waiting restart", Step.REPORT, "local")
+    assert superseded_by(records, "waiting restart") == "later"
+    assert records.accept("latest", spec()) == Due("later", Step.REPORT, "local")
+
+
+def test_a_stop_that_comes_after_a_newer_restart_is_superseded(records):
+    for each in ("stop", "restart"):
+        records.receive(each)
+    carry_out(records, "restart", order("restart"))
+    assert records.accept("stop", order("stop")) == Due("stop", Step.REPORT, "local")
+    assert superseded_by(records, "stop") == "restart"
+
+
+def test_a_deployment_that_comes_after_a_newer_one_and_a_restart_of_that_is_superseded(records):
+    for each in ("old", "new", "restart"):
+        records.receive(each)
+    carry_out(records, "new", spec())
+    carry_out(records, "restart", order("restart"))
+    assert records.accept("old", spec()) == Due("old", Step.REPORT, "local")
+    assert superseded_by(records, "old") == "new"
+
+
+def test_only_a_removal_that_succeeds_leaves_a_stage_without_a_live_one(records, connection, prefix):
+    carry_out(records, "live", spec())
+    carry_out(records, "stop", order("stop"))
+    carry_out(records, "restart", order("restart"))
+    carry_out(records, "broken off", order("remove"), DeploymentCancelled("Enough."))
+    assert connection.hget(f"{prefix}stage:shop/live", "live") == "live"
+    carry_out(records, "remove", order("remove"))
+    assert connection.hget(f"{prefix}stage:shop/live", "live") is None
+    assert connection.lrange(f"{prefix}lives:shop/live", 0, -1) == ["live"]
+    ended = ["remove", "broken off", "restart", "stop", "live"]
+    assert connection.lrange(f"{prefix}history:shop/live", 0, -1) == ended
+
+
+def test_a_step_that_is_to_go_on_can_be_claimed_again_at_once_and_be_cancelled_there(records):
+    records.accept("a", order("stop"))
+    claim = records.claim("a", Step.STOP)
+    records.cancel("a")
+    assert records.advance(claim, Step.STOP, Found(left={"c2": "two"})) is Committed.COMMITTED
+    again = records.claim("a", Step.STOP)
+    assert (again.found.left, again.attempt, again.broken_off) == ({"c2": "two"}, 1, Break.CANCELLED)
+
+
+def test_an_order_that_waits_can_be_cancelled(records):
+    records.accept("a", spec())
+    records.accept("stop", order("stop"))
+    assert records.cancel("stop").due == Due("stop", Step.EXPIRE, "local")
+    assert records.claim("stop", Step.EXPIRE).broken_off is Break.CANCELLED
+
+
+def test_a_stage_that_an_order_without_a_record_holds_goes_to_the_one_that_waits(records, connection, prefix):
+    records.accept("stop", order("stop"))
+    records.accept("restart", order("restart"))
+    connection.delete(f"{prefix}deployment:stop")
+    assert records.mend("shop/live") == Mended("stop", [])
+    assert records.ring().steps == [Due("restart", Step.RESTART, "local")]
+
+
+def test_ports_are_noted_of_what_has_ended_and_once(records):
+    assert not records.note_ports("a", {"8080/tcp": 1})
+    records.accept("a", spec())
+    assert not records.note_ports("a", {"8080/tcp": 1})
+    claim = records.claim("a", Step.PULL)
+    records.advance(claim, Step.REPORT, Found(container_id="c", ports={"8080/tcp": 1}))
+    records.close(records.claim("a", Step.REPORT))
+    assert not records.note_ports("a", {"8080/tcp": 1})
+    assert records.note_ports("a", {"8080/tcp": 2})
+    assert not records.note_ports("a", {"8080/tcp": 2})
+    assert records.standings(["a"])["a"].container_id == "c"
+
+
 def test_a_cancelled_step_that_nobody_is_at_is_due_at_once(records):
     records.accept("a", spec())
     records.wait(records.claim("a", Step.PULL), 60, Found())
@@ -479,4 +638,4 @@ def test_one_that_changes_nothing_is_known_as_such_before_it_is_reported(records
     claim = records.claim("a", Step.PULL)
     records.advance(claim, Step.REPORT, Found(container_id="1", unchanged=True))
     standing = records.standings(["a"])["a"]
-    assert (standing.outcome, standing.unchanged) == (None, True)
+    assert (standing.outcome, standing.success) == (None, "unchanged")

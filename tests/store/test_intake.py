@@ -16,7 +16,7 @@ from worker.broker import intake
 
 LEASE = 0.6
 SLOTS = 2
-NUMBERED = ("docker.deploy", "order:", "orders", 60)
+NUMBERED = ("order:", "orders", 60, "docker.deploy", "docker.stage")
 
 
 @pytest.fixture
@@ -291,8 +291,8 @@ def test_it_takes_again_when_the_queue_is_consumed_again(send, worker):
 
 
 def test_messages_of_a_task_are_numbered_as_they_leave_their_queue_and_keep_their_numbers(server, send, worker, queue):
-    for each in ("a", "b"):
-        send("", headers={"task": "docker.deploy", "id": each})
+    for each, task in (("a", "docker.deploy"), ("b", "docker.stage")):
+        send("", headers={"task": task, "id": each})
     send("", headers={"task": "docker.list", "id": "c"})
     first = worker(slots=1)
     first.receive(1)

@@ -6,9 +6,9 @@ import pytest
 
 from worker import plan
 from worker.engine import Container, Listed
-from worker.errors import NameConflict, PortInUse
+from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
 from worker.labels import Labels
-from worker.spec import DeploymentSpec, parse
+from worker.spec import DeploymentSpec, StageOrder, parse
 
 OURS = Labels("docker-watcher", "prod")
 SPEC = parse(DeploymentSpec, "docker.deploy", {"project": "shop", "stage": "staging", "image": "acme/shop:1"})
@@ -64,6 +64,26 @@ def test_the_same_arguments_have_the_same_fingerprint_and_others_another():
         plan.fingerprint(changed(aliases=["shop"]), "sha256:1", "net"),
     ]
     assert len({mark, *others}) == len(others) + 1
+
+
+def order(action, **arguments):
+    return parse(StageOrder, "docker.stage", {"project": "shop", "stage": "staging", "action": action, **arguments})
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "restarting"])
+def test_what_runs_is_removed_by_force_only(state):
+    found = [listed("2", name="stopped", state="exited"), listed("1", name="busy", state=state)]
+    with pytest.raises(SpecInvalid, match="busy failed: it runs") as refused:
+        plan.check_order(order("remove"), found)
+    assert refused.value.facts["fields"].keys() == {"force"}
+    plan.check_order(order("remove", force=True), found)
+    plan.check_order(order("remove"), found[:1])
+    plan.check_order(order("stop"), found)
+
+
+def test_an_order_to_a_stage_without_containers_is_refused():
+    with pytest.raises(ContainerNotFound, match="Stage shop/staging has no container"):
+        plan.check_order(order("restart"), [])
 
 
 def planned(spec):

@@ -23,6 +23,7 @@ CONTRACT = {
         "list",
         "logs",
         "deploy",
+        "stage",
         "cancel",
         "reconcile",
     ]

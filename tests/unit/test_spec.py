@@ -5,7 +5,7 @@ import pytest
 from worker.errors import PolicyDenied, SpecInvalid
 from worker.reference import ImageReference
 from worker.settings import Settings
-from worker.spec import DeploymentSpec, check_policy, parse
+from worker.spec import DeploymentSpec, StageOrder, check_policy, parse
 
 GOOD = {"project": "shop", "stage": "staging", "image": "acme/shop:1"}
 
@@ -79,6 +79,22 @@ def test_an_error_repeats_no_value():
     with pytest.raises(SpecInvalid) as caught:
         parse(DeploymentSpec, "docker.deploy", {**GOOD, "password": "hunter2", "env": {"A": ["hunter2"]}})
     assert "hunter2" not in str(caught.value.args)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({}, "action: is missing"),
+        ({"action": "start"}, "action"),
+        ({"action": "stop", "timeout": -1}, "timeout"),
+        ({"action": "stop", "timeout": 1.5}, "timeout"),
+        ({"action": "stop", "force": True}, "force"),
+        ({"action": "stop", "image": "acme/shop:1"}, "image: there is no such argument"),
+    ],
+)
+def test_wrong_orders_to_a_stage_are_refused(arguments, field):
+    with pytest.raises(SpecInvalid, match=field):
+        parse(StageOrder, "docker.stage", {"project": "shop", "stage": "staging", **arguments})
 
 
 def test_good_arguments_are_taken():

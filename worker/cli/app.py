@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli import client, deploy
+from worker.cli import client, deploy, order
 from worker.cli import credential as credential_commands
 from worker.cli.output import errors_shown, out, show_json, show_table, urls
-from worker.errors import ContainerNotFound, SpecInvalid
+from worker.errors import SpecInvalid
 from worker.keyring import keyring
-from worker.plan import seal_purpose
+from worker.plan import no_container, seal_purpose
 from worker.spec import DeploymentSpec, parse
 
 app = typer.Typer(
@@ -169,43 +169,26 @@ def logs(
 
 @app.command()
 def stop(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
-    """Stop a stage's containers."""
-    with errors_shown(as_json=as_json):
-        answers = _each_of(stage, "docker.stop", answer_timeout + (timeout or 0), timeout=timeout)
-        if as_json:
-            show_json({"stopped": answers})
-            return
-        for answer in answers:
-            out.print(f"stopped {answer['container_name']} (exit code {answer['exit_code']})")
+    """Stop a stage's containers, to stay so until the next restart or deployment."""
+    _order(stage, "stop", answer_timeout, timeout=timeout, as_json=as_json)
 
 
 @app.command()
 def restart(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
-    """Restart a stage's containers; their random ports may be others afterwards."""
-    with errors_shown(as_json=as_json):
-        answers = _each_of(stage, "docker.restart", answer_timeout + (timeout or 0), timeout=timeout)
-        if as_json:
-            show_json({"restarted": answers})
-            return
-        for answer in answers:
-            out.print(f"restarted {answer['container_name']} {' '.join(urls(answer['ports']))}")
+    """Restart a stage's containers, or start them again; their random ports may be others afterwards."""
+    _order(stage, "restart", answer_timeout, timeout=timeout, as_json=as_json)
 
 
 @app.command()
 def rm(
     stage: Stage,
     force: Annotated[bool, typer.Option("--force", "-f", help="Running ones too.")] = False,
+    timeout: StopTimeout = None,
     as_json: Json = False,
     answer_timeout: Answer = 60,
 ) -> None:
     """Remove a stage's containers."""
-    with errors_shown(as_json=as_json):
-        answers = _each_of(stage, "docker.remove", answer_timeout, force=force)
-        if as_json:
-            show_json({"removed": answers})
-            return
-        for answer in answers:
-            out.print(f"removed {answer['container']}")
+    _order(stage, "remove", answer_timeout, timeout=timeout, force=force, as_json=as_json)
 
 
 @app.command()
@@ -229,10 +212,16 @@ def _containers(stage: str | None, timeout: float, *, every: bool) -> list[dict[
     return found
 
 
+def _order(stage: str, action: order.Action, patience: float, /, *, as_json: bool, **arguments: object) -> None:
+    with errors_shown(as_json=as_json):
+        project, name = _split_stage(stage)
+        order.carry_out(action, patience, project=project, stage=name, as_json=as_json, **arguments)
+
+
 def _each_of(stage: str, task: str, patience: float, /, **arguments: object) -> list[dict[str, Any]]:
     found = _containers(stage, patience, every=True)
     if not found:
-        raise ContainerNotFound(f"Stage {stage} has no container: see `dw ps --all`.", {"stage": stage})
+        raise no_container(stage)
     return [client.ask(task, patience, container=each["container_id"], **arguments) for each in found]
 
 

@@ -16,8 +16,6 @@ from worker.celery import app
 from worker.errors import DeploymentError
 
 _LOOK_EVERY = 0.05
-_TAKEN_WITHIN = 30
-"""Seconds for a worker to take up a deployment."""
 
 
 class Unanswered(Exception):
@@ -60,16 +58,16 @@ def has_ended_within(task_id: str, patience: float) -> bool:
     return True
 
 
-def follow(task_id: str) -> Iterator[dict[str, Any]]:
-    """Yield the progress of a deployment whenever it changes, until it has ended.
+def follow(task_id: str, task: str, patience: float = 30) -> Iterator[dict[str, Any]]:
+    """Yield the progress of what a stage was asked for whenever it changes, until it has ended.
 
-    Raises Unanswered where no worker takes it, or Redis is lost on the way.
+    Raises Unanswered where no worker takes it within `patience` seconds, or Redis is lost on the way.
     """
     seen: dict[str, Any] | None = None
-    give_up_at = time.monotonic() + _TAKEN_WITHIN
+    give_up_at = time.monotonic() + patience
     while (meta := _meta(task_id))["status"] not in READY_STATES:
         if meta["status"] == PENDING and time.monotonic() > give_up_at:
-            raise _unanswered(task_id, "docker.deploy", _TAKEN_WITHIN)
+            raise _unanswered(task_id, task, patience)
         told = meta["result"]
         if isinstance(told, dict) and "step" in told and told != seen:
             seen = told

@@ -23,6 +23,7 @@ STATES = {
     "live": "Deployment {} has succeeded already: it is live.",
     "unchanged": "Deployment {} has ended already: nothing was to be changed.",
     "adopted": "Deployment {} has succeeded already: it is live.",
+    "done": "Deployment {} has ended already: what it was to do is done.",
     "failed": "Deployment {} has failed already.",
     "superseded": "Deployment {} has ended already: a newer one took its place.",
     "unknown": "No worker knows deployment {}: if its message is still to come, it is cancelled then.",
@@ -90,7 +91,7 @@ def show(result: dict[str, Any]) -> None:
 
 def _follow_in_lines(task_id: str) -> None:
     said = None
-    for meta in client.follow(task_id):
+    for meta in client.follow(task_id, "docker.deploy"):
         if meta["step"] != said:
             said = meta["step"]
             err.print(said)
@@ -99,7 +100,7 @@ def _follow_in_lines(task_id: str) -> None:
 def _follow_live(task_id: str) -> None:
     started, view = time.monotonic(), Text()
     with Live(view, console=err, transient=True, refresh_per_second=8) as live:
-        for meta in client.follow(task_id):
+        for meta in client.follow(task_id, "docker.deploy"):
             live.update(_line(meta, time.monotonic() - started))
 
 

@@ -31,13 +31,14 @@ local function make_due(prefix, id, step, patience)
 end
 
 -- Gives a stage that nobody runs on to the deployment that waits for it.
--- Returns its id, or '', and its host.
-local function hand_over(prefix, stage, step, patience)
+-- Returns its id, or '', its first step, and its host.
+local function hand_over(prefix, stage, patience)
   local waiting = redis.call('HGET', stage, 'waiting')
   redis.call('HDEL', stage, 'running', 'waiting')
   if not waiting or not is_waiting(prefix, waiting) then
-    return '', ''
+    return '', '', ''
   end
   redis.call('HSET', stage, 'running', waiting)
-  return waiting, make_due(prefix, waiting, step, patience)
+  local step = redis.call('HGET', record_of(prefix, waiting), 'first')
+  return waiting, step, make_due(prefix, waiting, step, patience)
 end

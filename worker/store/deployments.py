@@ -4,23 +4,25 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import redis
+from pydantic import TypeAdapter
 
 from worker.errors import DeploymentError, DeploymentSuperseded
-from worker.record import FIRST, ON_FAILURE, Break, Claim, Found, Step
+from worker.record import ON_FAILURE, Break, Claim, Found, Step, first_step
 from worker.settings import Settings
-from worker.spec import ACCEPTED, DeploymentSpec
+from worker.spec import ACCEPTED, Asked, DeploymentSpec, StageArguments, StageOrder
 from worker.store.orders import REMEMBERED_SECONDS
 
 _MOST_ALARMS_AT_ONCE = 100
 _SCRIPTS = Path(__file__).parent
 _STEPS = {step.value for step in Step}
+_ASKED: TypeAdapter[Asked] = TypeAdapter(Asked)
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ class Standing:
 
     step: Step
     outcome: str | None
-    """`live`, `unchanged`, `failed` or `adopted` once it has ended."""
-    unchanged: bool
-    """Nothing was to be done, as is known before the end."""
+    """`live`, `unchanged`, `done`, `failed` or `adopted` once it has ended."""
+    success: str
+    """Which of these it is where nothing has failed, as is known before the end."""
     container_id: str | None
     error: DeploymentError | None
     unretired: Sequence[str]
@@ -85,12 +87,13 @@ class Alarms:
 
 
 class Deployments:
-    """The records of one installation, and the alarms of one host.
+    """The records of one installation, of deployments and of orders to their stages, and the alarms of one host.
 
     All raise `redis.RedisError` where Redis can't be had. Keys:
 
     - `deployment:<id>` (hash): the record
-    - `stage:<project>/<stage>` (hash): who runs, who waits, who is live, and the newest that has succeeded
+    - `stage:<project>/<stage>` (hash): who runs, who waits, who is live, and the newest that has succeeded (the newest
+      restart by itself)
     - `stages` (set): all of these
     - `history:<project>/<stage>`, `lives:<project>/<stage>` (lists): the last that have ended, and that were live
     - `alarms:<host>` (sorted set): when to send a deployment's step again
@@ -120,16 +123,17 @@ class Deployments:
             args=[REMEMBERED_SECONDS],
         )
 
-    def accept(self, deployment_id: str, spec: DeploymentSpec) -> Due | None:
-        """Record a deployment, which takes its stage or waits for it; a second run changes nothing.
+    def accept(self, deployment_id: str, asked: Asked) -> Due | None:
+        """Record what is asked for, which takes its stage or waits for it; a second run changes nothing.
 
         Returns its own first step, or the report of one that is superseded: itself, or the one that waited.
         """
+        timeout = asked.timeout if isinstance(asked, DeploymentSpec) else None
         _, due, step, its_host = self._run(
             "accept",
             keys=[
                 self._record(deployment_id),
-                self._stage(spec),
+                self._stage(asked),
                 self._alarms(),
                 self._key("order", deployment_id),
                 f"{self._prefix}orders",
@@ -140,10 +144,10 @@ class Deployments:
                 self._prefix,
                 deployment_id,
                 self._settings.host,
-                spec.where,
-                spec.model_dump_json(exclude_defaults=True),
-                spec.timeout or self._settings.deploy_timeout,
-                FIRST,
+                asked.where,
+                asked.model_dump_json(exclude_defaults=True),
+                timeout or self._settings.deploy_timeout,
+                first_step(asked),
                 Step.REPORT,
                 self._settings.lease_seconds,
             ],
@@ -241,29 +245,41 @@ class Deployments:
 
     def close(self, claim: Claim) -> Due | None:
         """End a deployment; returns the first step of the one that has the stage now."""
-        outcome = "failed" if claim.error else "unchanged" if claim.found.unchanged else "live"
-        _, successor, its_host = self._run(
+        _, successor, step, its_host = self._run(
             "close",
             keys=[
                 self._record(claim.id),
                 self._alarms(),
-                self._stage(claim.spec),
-                self._key("history", claim.spec.where),
-                self._key("lives", claim.spec.where),
+                self._stage(claim.asked),
+                self._key("history", claim.asked.where),
+                self._key("lives", claim.asked.where),
             ],
             args=[
                 self._prefix,
                 claim.id,
                 claim.fence,
-                FIRST,
                 self._settings.record_ttl,
                 self._settings.lease_seconds,
                 self._settings.history,
-                outcome,
+                "failed" if claim.error else _success(claim.asked, claim.found),
                 claim.error.to_json() if claim.error else "",
             ],
         )
-        return Due(successor, FIRST, its_host) if successor else None
+        return Due(successor, Step(step), its_host) if successor else None
+
+    def note_ports(self, deployment_id: str, ports: Mapping[str, int]) -> bool:
+        """Have an ended deployment's record say which host ports its container has now; True if these are others.
+
+        Of several who note the same change at the same time, one is told True.
+        """
+        known = self._redis.hget(self._record(deployment_id), "found")
+        if known is None:
+            return False
+        found = Found.model_validate_json(known)
+        if found.ports == ports:
+            return False
+        changed = found.model_copy(update={"ports": dict(ports)}).model_dump_json(exclude_defaults=True)
+        return bool(self._run("ports", keys=[self._record(deployment_id)], args=[known, changed]))
 
     def stages(self) -> list[str]:
         """All stages that were ever deployed to, as `project/stage`."""
@@ -274,7 +290,7 @@ class Deployments:
         stale, *resumed = self._run(
             "mend",
             keys=[self._key("stage", stage)],
-            args=[self._prefix, FIRST],
+            args=[self._prefix],
         )
         return Mended(stale or None, resumed)
 
@@ -362,8 +378,8 @@ class Deployments:
     def _record(self, deployment_id: str) -> str:
         return self._key("deployment", deployment_id)
 
-    def _stage(self, spec: DeploymentSpec) -> str:
-        return self._key("stage", spec.where)
+    def _stage(self, arguments: StageArguments) -> str:
+        return self._key("stage", arguments.where)
 
     def _alarms(self) -> str:
         return self._key("alarms", self._settings.host)
@@ -375,15 +391,15 @@ def _holder() -> str:
 
 def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, str]) -> Claim:
     step = Step(record["step"])
-    spec = _spec(record["spec"])
+    asked = _asked(record["spec"])
     return Claim(
         id=deployment_id,
         step=step,
         fence=int(record["fence"]),
         attempt=int(record["attempt"]),
-        spec=spec,
+        asked=asked,
         found=Found.model_validate_json(record["found"]),
-        error=_error(record["error"]) or _superseded(spec, record.get("superseded_by")),
+        error=_error(record["error"]) or _superseded(asked, record.get("superseded_by")),
         trouble=_error(record.get("trouble")),
         since=float(record["since"]),
         now=now,
@@ -396,29 +412,33 @@ def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, 
 def _standing(
     step: str, outcome: str | None, spec: str, found: str, error: str | None, superseded_by: str | None
 ) -> Standing:
-    known = Found.model_validate_json(found)
+    known, asked = Found.model_validate_json(found), _asked(spec)
     return Standing(
         step=Step(step),
         outcome=outcome,
-        unchanged=known.unchanged,
+        success=_success(asked, known),
         container_id=known.container_id,
-        error=_error(error) or _superseded(_spec(spec), superseded_by),
+        error=_error(error) or _superseded(asked, superseded_by),
         unretired=known.unretired,
     )
 
 
-def _spec(text: str) -> DeploymentSpec:
+def _success(asked: Asked, found: Found) -> str:
+    if isinstance(asked, StageOrder):
+        return "done"
+    return "unchanged" if found.unchanged else "live"
+
+
+def _asked(text: str) -> Asked:
     # What was accepted once, by another version of this code or under other settings, is not judged anew.
-    return DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
+    return _ASKED.validate_json(text, extra="ignore", context=ACCEPTED)
 
 
-def _superseded(spec: DeploymentSpec, by: str | None) -> DeploymentSuperseded | None:
+def _superseded(asked: Asked, by: str | None) -> DeploymentSuperseded | None:
     if not by:
         return None
     return DeploymentSuperseded(
-        f"Deployment of {spec.image} to {spec.where} was superseded before it began: deployment "
-        f"{by} was asked for later and takes its place.",
-        {"by": by, "image": spec.image},
+        f"{asked.about} was superseded before it began: {by} takes its place.", {"by": by, **asked.facts}
     )
 
 

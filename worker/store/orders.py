@@ -1,7 +1,9 @@
-"""In which order deployments were asked for: that of their messages in the queue, which decides which one is newest."""
+"""In which order things were asked of a stage: that of their messages in the queue, which decides what is newest."""
 
 from worker.settings import Settings
 
+NUMBERED_TASKS = ("docker.deploy", "docker.stage")
+"""Those whose messages ask something of a stage."""
 REMEMBERED_SECONDS = 86_400
 """How long a message keeps its number, and a deployment that was cancelled before it came is remembered."""
 
@@ -16,4 +18,4 @@ def numbered_by_broker(values: Settings) -> tuple[str | int, ...]:
     if (values.broker_url or values.redis_url) != values.redis_url:
         return ()
     prefix = key_prefix(values)
-    return ("docker.deploy", f"{prefix}order:", f"{prefix}orders", REMEMBERED_SECONDS)
+    return (f"{prefix}order:", f"{prefix}orders", REMEMBERED_SECONDS, *NUMBERED_TASKS)
