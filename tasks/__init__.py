@@ -16,6 +16,7 @@ from tasks import (
     reconcile,
     remove,
     restart,
+    rollback,
     start,
     stop,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "reconcile",
     "remove",
     "restart",
+    "rollback",
     "start",
     "stop",
 ]

@@ -210,6 +210,13 @@ class DeploymentSpec(StageArguments):
         return self
 
 
+class RollbackArguments(StageArguments):
+    """The arguments of `docker.rollback`."""
+
+    to: DeploymentId | None = None
+    """The deployment to go back to; the last one that was live before the present one unless given."""
+
+
 A = TypeVar("A", bound=Arguments)
 
 

@@ -1,6 +1,7 @@
-"""`docker.deploy` itself: check, record, and send the first step."""
+"""`docker.deploy` itself: check, record, and send the first step; `docker.rollback` is accepted as well."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import NoReturn
 
 from celery.exceptions import Ignore, Retry
 from celery.signals import task_received
@@ -13,44 +14,56 @@ from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
 from worker.celery import app
 from worker.driver import send
+from worker.record import Version
 from worker.reference import ImageReference
 from worker.settings import settings
 from worker.spec import DeploymentSpec, check_policy, parse
 from worker.store import deployments
-from worker.store.orders import numbered_by_broker
+from worker.store.orders import NUMBERED_TASKS, numbered_by_broker
 
 
-@app.task(
-    name="docker.deploy",
-    base=Operation,
-    bind=True,
-    Request="tasks.deploy.revoke:DeploymentRequest",
-    # A copy of the message must not set a result that stands back to STARTED.
-    track_started=False,
-    # Nothing is decided without Redis, and an error of Redis would be stored over a deployment under way.
-    max_retries=None,
-)
-def deploy(self: Operation, /, *positional: object, **arguments: object) -> Any:
-    """Accept a deployment; a second run finds it recorded.
+class Acceptance(Operation):
+    """A task that asks for a deployment, whose id is the task's.
 
-    The result under this task's id is stored by whoever ends the deployment, so there is none yet.
+    The result under this id is stored by whoever ends the deployment, so there is none when it is accepted.
     """
+
+    abstract = True
+    Request = "tasks.deploy.revoke:DeploymentRequest"
+    # A copy of the message must not set a result that stands back to STARTED.
+    track_started = False
+    # Nothing is decided without Redis, and an error of Redis would be stored over a deployment under way.
+    max_retries = None
+
+
+@app.task(name="docker.deploy", base=Acceptance, bind=True)
+def deploy(self: Acceptance, /, *positional: object, **arguments: object) -> NoReturn:
+    """Accept a deployment; a second run finds it recorded."""
     spec = checked(DeploymentSpec, "docker.deploy", positional, arguments)
-    deployment_id = parse(StepArguments, "docker.deploy", {"deployment_id": self.request.id}).deployment_id
-    check_policy(ImageReference.parse(spec.image))
-    open_secrets(spec)
+    accept(self, lambda: (spec, None))
+
+
+def accept(task: Acceptance, choose: Callable[[], tuple[DeploymentSpec, Version | None]]) -> NoReturn:
+    """Accept a deployment of what `choose` returns, and the version that it goes back to, if any.
+
+    A second run finds it recorded, and chooses nothing. Raises what `choose` raises.
+    """
+    deployment_id = parse(StepArguments, task.name, {"deployment_id": task.request.id}).deployment_id
     try:
         if deployments().is_known(deployment_id):
             # The run before this one may have stored its progress when the deployment had failed already.
             outcome.store_failure_again(deployment_id)
             raise Ignore
-        check_redelivery(self)
+        check_redelivery(task)
+        spec, rollback_to = choose()
+        check_policy(ImageReference.parse(spec.image))
+        open_secrets(spec)
         outcome.progress(deployment_id, step="accept")
-        admit(deployment_id, spec)
+        admit(deployment_id, spec, rollback_to)
     except (RedisError, RuntimeError) as error:
         # It may have been recorded: a second run finds that out.
         try:
-            try_later(self, error)
+            try_later(task, error)
         except Retry:
             # Celery stores RETRY when the next try is on its way, over whatever the result is by then.
             raise Ignore from error
@@ -64,13 +77,13 @@ def note_order(request: Request, **_: object) -> None:
     Called in the consumer's thread, one message after the other. Those of one second are accepted in threads, any of
     which can be the first; the last one asked for is to win.
     """
-    if request.name == deploy.name and not numbered_by_broker(settings()):
+    if request.name in NUMBERED_TASKS and not numbered_by_broker(settings()):
         deployments().receive(request.id)
 
 
-def admit(deployment_id: str, spec: DeploymentSpec) -> None:
+def admit(deployment_id: str, spec: DeploymentSpec, rollback_to: Version | None) -> None:
     """Record a deployment, and have it begin, wait, or end at once; a second run changes nothing."""
-    due = deployments().accept(deployment_id, spec)
+    due = deployments().accept(deployment_id, spec, rollback_to)
     if due:
         send(due)
     else:

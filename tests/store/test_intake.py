@@ -16,7 +16,7 @@ from worker.broker import intake
 
 LEASE = 0.6
 SLOTS = 2
-NUMBERED = ("docker.deploy", "order:", "orders", 60)
+NUMBERED = ("order:", "orders", 60, "docker.deploy", "docker.rollback")
 
 
 @pytest.fixture
@@ -290,9 +290,11 @@ def test_it_takes_again_when_the_queue_is_consumed_again(send, worker):
     assert it.receive(1) == ["work"]
 
 
-def test_messages_of_a_task_are_numbered_as_they_leave_their_queue_and_keep_their_numbers(server, send, worker, queue):
-    for each in ("a", "b"):
-        send("", headers={"task": "docker.deploy", "id": each})
+def test_what_asks_for_a_deployment_is_numbered_as_it_leaves_its_queue_and_keeps_its_number(
+    server, send, worker, queue
+):
+    for each, task in (("a", "docker.deploy"), ("b", "docker.rollback")):
+        send("", headers={"task": task, "id": each})
     send("", headers={"task": "docker.list", "id": "c"})
     first = worker(slots=1)
     first.receive(1)

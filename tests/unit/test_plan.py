@@ -7,7 +7,7 @@ import pytest
 from worker import plan
 from worker.engine import Container, Listed
 from worker.errors import NameConflict, PortInUse
-from worker.labels import Labels
+from worker.labels import Label, Labels
 from worker.spec import DeploymentSpec, parse
 
 OURS = Labels("docker-watcher", "prod")
@@ -96,15 +96,16 @@ def test_labels_of_the_caller_never_hide_ours():
         # Empty, not absent: an image may have labels of these names.
         "docker-watcher.fingerprint": "",
         "docker-watcher.spec": "",
+        "docker-watcher.previous": "",
     }
 
 
 def test_a_candidate_is_not_restarted_and_lacks_aliases_that_an_older_instance_may_hold():
     asked = planned(changed(aliases=["web"]))
-    first = plan.candidate(asked, name="x", labels=OURS, sealed_spec="{}", mark="f1", withhold_aliases=False)
+    first = plan.candidate(asked, name="x", labels=OURS, sealed={Label.SPEC: "{}"}, mark="f1", withhold_aliases=False)
     assert (first.name, first.restart, first.aliases) == ("x", "no", ["web"])
-    assert first.labels["docker-watcher.fingerprint"] == "f1"
-    later = plan.candidate(asked, name="x", labels=OURS, sealed_spec="{}", mark="f1", withhold_aliases=True)
+    assert (first.labels["docker-watcher.fingerprint"], first.labels["docker-watcher.spec"]) == ("f1", "{}")
+    later = plan.candidate(asked, name="x", labels=OURS, sealed={Label.SPEC: "{}"}, mark="f1", withhold_aliases=True)
     assert later.aliases == ()
     assert asked.restart == "always"
 

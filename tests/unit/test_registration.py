@@ -23,6 +23,7 @@ CONTRACT = {
         "list",
         "logs",
         "deploy",
+        "rollback",
         "cancel",
         "reconcile",
     ]

@@ -22,8 +22,8 @@ class Channel(kombu_redis.Channel):
 
     slots: Mapping[str, int] = {}
     numbered: Sequence[str | int] = ()
-    """A task's name, what the key of a message's number begins with, the counter's key, and seconds to keep the number:
-    messages of this task are numbered as they leave their queue; one that comes again keeps its number."""
+    """What the key of a message's number begins with, the counter's key, seconds to keep the number, and the tasks
+    whose messages are numbered as they leave their queue; one that comes again keeps its number."""
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "slots", "numbered")
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

@@ -49,11 +49,14 @@ if not readable or type(tag) ~= 'string' then
     return {{false, raw}}
 end
 -- In which order deployments are asked for is that of the queue, however slow those are that take them from it.
-local headers = cjson.decode(raw).headers
-if ARGV[2] and type(headers) == 'table' and headers.task == ARGV[2] and type(headers.id) == 'string' then
-    local order = ARGV[3] .. headers.id
+local headers, is_numbered = cjson.decode(raw).headers, false
+for place = 5, #ARGV do
+    is_numbered = is_numbered or (type(headers) == 'table' and headers.task == ARGV[place])
+end
+if is_numbered and type(headers.id) == 'string' then
+    local order = ARGV[2] .. headers.id
     if redis.call('EXISTS', order) == 0 then
-        redis.call('SET', order, redis.call('INCR', ARGV[4]), 'EX', ARGV[5])
+        redis.call('SET', order, redis.call('INCR', ARGV[3]), 'EX', ARGV[4])
     end
 end
 local now = redis.call('TIME')

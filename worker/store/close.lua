@@ -13,21 +13,11 @@ redis.call('HSET', KEYS[1], 'step', 'ended', 'ended', now(), 'outcome', outcome,
 redis.call('HDEL', KEYS[1], 'holder', 'due')
 redis.call('ZREM', KEYS[2], id)
 
--- The last ones that were live stay, however many have failed since: they are what can be gone back to.
-local function keep(list, other)
-  redis.call('LPUSH', list, id)
-  while redis.call('LLEN', list) > tonumber(ARGV[7]) do
-    local oldest = redis.call('RPOP', list)
-    if not redis.call('LPOS', other, oldest) then
-      redis.call('EXPIRE', record_of(prefix, oldest), ARGV[5])
-    end
-  end
-end
 if outcome == 'live' then
-  keep(KEYS[5], KEYS[4])
+  keep(prefix, KEYS[5], KEYS[4], id, ARGV[7], ARGV[5])
   redis.call('HSET', KEYS[3], 'live', id)
 end
-keep(KEYS[4], KEYS[5])
+keep(prefix, KEYS[4], KEYS[5], id, ARGV[7], ARGV[5])
 
 local order = tonumber(redis.call('HGET', KEYS[1], 'order') or 0)
 if outcome ~= 'failed' and order > tonumber(redis.call('HGET', KEYS[3], 'newest_order') or 0) then

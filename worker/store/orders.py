@@ -2,6 +2,8 @@
 
 from worker.settings import Settings
 
+NUMBERED_TASKS = ("docker.deploy", "docker.rollback")
+"""Those whose messages ask for a deployment."""
 REMEMBERED_SECONDS = 86_400
 """How long a message keeps its number, and a deployment that was cancelled before it came is remembered."""
 
@@ -16,4 +18,4 @@ def numbered_by_broker(values: Settings) -> tuple[str | int, ...]:
     if (values.broker_url or values.redis_url) != values.redis_url:
         return ()
     prefix = key_prefix(values)
-    return ("docker.deploy", f"{prefix}order:", f"{prefix}orders", REMEMBERED_SECONDS)
+    return (f"{prefix}order:", f"{prefix}orders", REMEMBERED_SECONDS, *NUMBERED_TASKS)
