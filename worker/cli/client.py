@@ -60,8 +60,8 @@ def has_ended_within(task_id: str, patience: float) -> bool:
     return True
 
 
-def follow(task_id: str) -> Iterator[dict[str, Any]]:
-    """Yield the progress of a deployment whenever it changes, until it has ended.
+def follow(task_id: str, task: str) -> Iterator[dict[str, Any]]:
+    """Yield the progress of a deployment that `task` asked for whenever it changes, until it has ended.
 
     Raises Unanswered where no worker takes it, or Redis is lost on the way.
     """
@@ -69,7 +69,7 @@ def follow(task_id: str) -> Iterator[dict[str, Any]]:
     give_up_at = time.monotonic() + _TAKEN_WITHIN
     while (meta := _meta(task_id))["status"] not in READY_STATES:
         if meta["status"] == PENDING and time.monotonic() > give_up_at:
-            raise _unanswered(task_id, "docker.deploy", _TAKEN_WITHIN)
+            raise _unanswered(task_id, task, _TAKEN_WITHIN)
         told = meta["result"]
         if isinstance(told, dict) and "step" in told and told != seen:
             seen = told
