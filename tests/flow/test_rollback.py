@@ -290,7 +290,9 @@ def test_dw_goes_back_and_follows(stage, installation):
     assert ended.returncode == 1
     assert "never-was" in ended.stderr
     assert live in ended.stderr
-    assert installation.dw("rollback", "shop", "--json").returncode == 1
+    for wrong in (("shop",), (f"{stage.project}/staging", "--to", "")):
+        ended = installation.dw("rollback", *wrong, "--json")
+        assert json.loads(ended.stdout)["error"]["type"] == "SpecInvalid"
 
 
 def test_ctrl_c_in_dw_cancels_where_that_is_asked_for(stage, installation, slow):

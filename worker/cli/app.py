@@ -112,7 +112,7 @@ def rollback(
     """Deploy again what was live in a stage before, and follow it to its end."""
     with errors_shown(as_json=as_json):
         project, stage_name = _split_stage(stage)
-        given = {"project": project, "stage": stage_name, **({"to": to} if to else {})}
+        given = {"project": project, "stage": stage_name, **({} if to is None else {"to": to})}
         parse(RollbackArguments, "dw rollback", given)
         result = deploy.run("docker.rollback", given, cancels=cancel_on_interrupt)
         show_json(result) if as_json else deploy.show(result)

@@ -15,7 +15,6 @@ _STATES = {
     "replaced": "was live",
     "failed": "failed in step {step}",
     "cancelled": "cancelled in step {step}",
-    "superseded": "superseded by {by}",
     "running": "at step {step}",
     "waiting": "waits for its stage",
 }
@@ -52,11 +51,13 @@ def told(past: Past) -> str:
 
 def _lines(past: Past) -> Iterable[str]:
     step = past.error.facts.get("step", past.step) if past.error else past.step
-    state = escape(_STATES.get(past.state, past.state).format(step=step, by=past.superseded_by))
+    state = escape(_STATES.get(past.state, past.state).format(step=step))
     took = f", took {past.ended - past.created:.1f} s" if past.ended else ""
     style = _STYLES.get(past.state, "bold")
     yield f"[{style}]{state}[/], {_time(past.created).astimezone():%Y-%m-%d %H:%M:%S}{took}"
     yield escape(_image(past))
+    if past.superseded_by:
+        yield escape(f"by {past.superseded_by}")
     if past.rollback_to:
         yield escape(f"rollback to {past.rollback_to}")
     if past.seconds:
