@@ -38,10 +38,14 @@ def live_version(stage: str, containers: Sequence[Listed]) -> Version | None:
     return live
 
 
-def sealed_labels(spec: DeploymentSpec, deployment_id: str, live: Version | None) -> dict[Label, str]:
-    """What a container keeps in labels, which many programs read, for its adoption: sealed, or nothing at all."""
+def sealed_labels(spec: DeploymentSpec, deployment_id: str, older: Sequence[Listed]) -> dict[Label, str]:
+    """What a container keeps for its adoption in labels, which many programs read: sealed, or nothing at all.
+
+    `older` are the stage's other containers, newest first.
+    """
     if not keyring().has_keys:
         return {}
+    live = live_version(spec.where, older)
     stage = (spec.project, spec.stage, deployment_id)
     asked = keyring().seal(spec.model_dump_json(exclude_defaults=True), plan.spec_purpose(*stage))
     before = live.model_dump_json(exclude_defaults=True) if live else ""

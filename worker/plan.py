@@ -167,8 +167,8 @@ def rollback_arguments(version: Version) -> dict[str, object]:
 
 
 def _is_same(version: Version, other: Version) -> bool:
-    mark, other_mark = (fingerprint(each.spec, each.image_id, "") for each in (version, other))
-    return mark == other_mark
+    asked, other_asked = (each.spec.model_dump(exclude=_NOT_IN_CONTAINER - {"secret_env"}) for each in (version, other))
+    return (version.image_id, asked) == (other.image_id, other_asked)
 
 
 def live_twin(labels: Labels, older: Sequence[Listed], mark: str) -> Listed | None:

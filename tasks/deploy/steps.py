@@ -6,7 +6,7 @@ deployment-id label, and goes on from there.
 
 import structlog
 
-from tasks.adopt import live_version, sealed_labels
+from tasks.adopt import sealed_labels
 from tasks.connect import attach, detach
 from tasks.create import host_ports, make
 from tasks.cutover import cut_over, instance_of, say_retired
@@ -99,7 +99,7 @@ def create(claim: Claim) -> Done:
         name=plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted)),
         labels=containers.labels,
         mark=mark,
-        sealed=sealed_labels(spec, claim.id, live_version(spec.where, older)),
+        sealed=sealed_labels(spec, claim.id, older),
         withhold_aliases=bool(older),
     )
     made = make(spec, candidate, claim.id)

@@ -1,5 +1,6 @@
 """Going back to what was live before: the same image and arguments, wherever its tag points by now."""
 
+import contextlib
 import json
 import os
 import signal
@@ -55,6 +56,17 @@ def moved(stage, images, proxied, installation):
     second = stage.deploy(image)
     assert (page(second), second["digest"] != first["digest"]) == ("two", True)
     return first
+
+
+@contextlib.contextmanager
+def working(stage):
+    """A worker that is killed at the end."""
+    process = start_worker(stage.installation.environment, stage.installation.folder / "worker.log")
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
 
 
 def forget_image(engine, image_id):
@@ -227,6 +239,22 @@ def test_the_last_one_asked_for_wins(stage, slow, wins):
     assert page(last.get(timeout=60)) == ("shop v1" if wins == "docker.rollback" else "shop v2")
 
 
+def test_its_place_among_deployments_is_that_of_its_message(unserved_stage):
+    """Whichever is accepted first; a rollback takes longer, as it asks the engine."""
+    stage = unserved_stage
+    with working(stage):
+        stage.deploy("shop:v1", policy="missing")
+        live = stage.deploy("shop:v2", policy="missing")
+        stage.until(lambda: stage.record(live["deployment_id"])["step"] == "ended")
+    back = stage.send("docker.rollback", project=stage.project, stage=stage.name)
+    last = stage.send("docker.deploy", **stage.deployment("shop:v2", policy="missing", env={"A": "b"}))
+    with working(stage):
+        assert last.get(timeout=60)["state"] == "live"
+        back.get(timeout=60, propagate=False)
+        stage.until(lambda: {stage.record(each.id)["step"] for each in (back, last)} == {"ended"})
+    assert ids(stage) == [last.get()["container_id"]]
+
+
 @pytest.mark.parametrize("by", ["docker.cancel", "revoke"])
 def test_one_that_is_cancelled_leaves_what_is_live(stage, slow, by):
     stage.deploy(slow, health={"stable": 1, "timeout": 60})
@@ -255,8 +283,7 @@ def test_one_that_is_cancelled_leaves_what_is_live(stage, slow, by):
 )
 def test_a_worker_that_is_killed_in_the_middle_leaves_what_is_live_and_another_goes_on(unserved_stage, moment, effect):
     stage, doom = unserved_stage, Doom(moment, effect)
-    environment, log = stage.installation.environment, stage.installation.folder / "doomed.log"
-    doomed = start_worker(environment, log, doom)
+    doomed = start_worker(stage.installation.environment, stage.installation.folder / "doomed.log", doom)
     stage.deploy("shop:v1", policy="missing")
     live = stage.deploy("shop:v2", policy="missing")
     stage.until(lambda: stage.record(live["deployment_id"])["step"] == "ended")
@@ -266,13 +293,9 @@ def test_a_worker_that_is_killed_in_the_middle_leaves_what_is_live_and_another_g
     assert doomed.exitcode == -signal.SIGKILL
     assert {"Id": live["container_id"], "State": "running"}.items() <= stage.containers()[-1].items()
     assert page(live) == "shop v2"
-    other = start_worker(environment, log)
-    try:
+    with working(stage):
         result = sent.get(timeout=60)
         stage.until(lambda: stage.record(sent.id)["step"] == "ended")
-    finally:
-        other.kill()
-        other.join()
     assert page(result) == "shop v1"
     assert ids(stage) == [result["container_id"]]
 

@@ -10,9 +10,6 @@ from worker.errors import NameConflict, PortInUse, SpecInvalid
 from worker.labels import Label, Labels
 from worker.record import Version
 from worker.spec import DeploymentSpec, RollbackArguments, parse
-from worker.labels import Label, Labels
-from worker.record import Version
-from worker.spec import DeploymentSpec, RollbackArguments, parse
 
 OURS = Labels("docker-watcher", "prod")
 SPEC = parse(DeploymentSpec, "docker.deploy", {"project": "shop", "stage": "staging", "image": "acme/shop:1"})
@@ -207,15 +204,18 @@ def test_where_there_is_none_the_ones_that_can_be_gone_back_to_are_named(lives, 
 
 
 def test_a_version_is_asked_for_by_its_digest_and_without_force():
-    asked = plan.rollback_arguments(version("d1", spec=changed(force=True, keep=2, health={"stable": 1})))
-    assert asked == {
-        **SPEC.model_dump(exclude_defaults=True),
-        "image": f"docker.io/acme/shop:1@sha256:{'1' * 64}",
-        "policy": "missing",
+    arguments = {
         "keep": 2,
-        "health": {"stable": 1},
+        "timeout": 5.5,
+        "health": {"stable": 1.0},
+        "ports": {"8080/tcp": "keep", "53/udp": None},
+        "volumes": {"data": {"path": "/data", "exclusive": True}},
+        "cutover": {"url": "http://proxy.example.com/"},
     }
-    assert parse(DeploymentSpec, "docker.rollback", asked)
+    asked = plan.rollback_arguments(version("d1", spec=changed(force=True, **arguments)))
+    image = f"docker.io/acme/shop:1@sha256:{'1' * 64}"
+    assert asked == {**SPEC.model_dump(exclude_defaults=True), "image": image, "policy": "missing", **arguments}
+    assert parse(DeploymentSpec, "docker.rollback", asked) == changed(image=image, policy="missing", **arguments)
 
 
 @pytest.mark.parametrize(
