@@ -32,6 +32,7 @@ from worker.store import redeliveries
 
 log = structlog.get_logger()
 
+MOST_RETRIES = 4
 _LONGEST_PAUSE = 30.0
 _MOST_LOST_WORKERS = 5
 
@@ -48,7 +49,7 @@ class Operation(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
     abstract = True
     acks_late = True
     throws = (DeploymentError,)
-    max_retries: int | None = 4
+    max_retries: int | None = MOST_RETRIES
     # Celery's own check of arguments would fail at the sender, with a TypeError.
     typing = False
 

@@ -50,6 +50,7 @@ def list_(arguments: ListArguments) -> ListResult:
 
 
 def _described(labels: Labels, container: Listed) -> ListedContainer:
+    sealed = {labels.key(Label.SPEC), labels.key(Label.PREVIOUS)}
     return ListedContainer(
         container_id=container.id,
         name=container.name,
@@ -64,6 +65,6 @@ def _described(labels: Labels, container: Listed) -> ListedContainer:
         status=container.status,
         created=datetime.fromtimestamp(container.created, UTC).isoformat(),
         ports=dict(container.ports),
-        # All of the deployment's arguments are too much for a list.
-        labels={name: value for name, value in container.labels.items() if name != labels.key(Label.SPEC)},
+        # All of a deployment's arguments are too much for a list.
+        labels={name: value for name, value in container.labels.items() if name not in sealed},
     )

@@ -8,19 +8,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
-from pydantic import ValidationError
 
+from tasks.adopt import adopt
 from tasks.base import Result, operation
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.celery import Lane
 from worker.engine import Listed, engine
-from worker.errors import ContainerNotFound, CredentialMissing, DeploymentError
-from worker.keyring import keyring
+from worker.errors import ContainerNotFound, DeploymentError
 from worker.labels import Label
-from worker.record import Found
 from worker.settings import settings
-from worker.spec import ACCEPTED, Arguments, DeploymentSpec
+from worker.spec import Arguments
 from worker.store import Standing, deployments
 
 log = structlog.get_logger()
@@ -54,7 +52,7 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     containers = [each for each in engine().containers.labelled(labels.select()) if labels.are_ours(each.labels)]
     standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
     removed, failed = _remove(list(_leftovers(containers, standings)))
-    adopted = [each.name for each in _serving(containers, standings) if _adopt(each)]
+    adopted = adopt(containers)
     result = ReconcileResult(
         host=settings().host,
         containers=len(containers),
@@ -99,38 +97,6 @@ def _remove(leftovers: Sequence[Listed]) -> tuple[list[str], list[str]]:
             log.warning("leftover_not_removed", container=each.name, error=error.message)
             failed.append(each.name)
     return removed, failed
-
-
-def _serving(containers: Sequence[Listed], standings: Mapping[str, Standing]) -> Iterator[Listed]:
-    """Of each stage, the newest container that runs and isn't a candidate beside it, if it has no record."""
-    seen = set()
-    for each in containers:
-        stage = (_label(each, Label.PROJECT), _label(each, Label.STAGE))
-        is_candidate = plan.has_temporary_name(each, engine().containers.labels.deployment_of(each))
-        if each.state == "running" and _label(each, Label.SPEC) and not is_candidate and stage not in seen:
-            seen.add(stage)
-            if engine().containers.labels.deployment_of(each) not in standings:
-                yield each
-
-
-def _adopt(container: Listed) -> bool:
-    project, stage, deployment_id = (_label(container, each) for each in (Label.PROJECT, Label.STAGE, Label.DEPLOYMENT))
-    try:
-        text = keyring().open(_label(container, Label.SPEC), plan.spec_purpose(project, stage, deployment_id))
-        spec = DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
-    except (CredentialMissing, ValidationError) as error:
-        # Whoever can make containers can write labels: only what was sealed here, for this container, is believed.
-        log.warning("not_adopted", container=container.name, error=str(error))
-        return False
-    found = Found(
-        instance_id=_label(container, Label.INSTANCE),
-        image_id=container.image_id,
-        digest=_label(container, Label.DIGEST) or None,
-        container_id=container.id,
-        container_name=container.name,
-        ports=dict(container.ports),
-    )
-    return deployments().adopt(deployment_id, spec, found, container.created)
 
 
 def _label(container: Listed, label: Label) -> str:

@@ -32,7 +32,7 @@ class RemovedContainer(Result):
 def stage(self: Acceptance, /, *positional: object, **arguments: object) -> NoReturn:
     """Accept an order to a stage; a second run finds it recorded."""
     order = checked(StageOrder, "docker.stage", positional, arguments)
-    accept(self, lambda: order)
+    accept(self, lambda: (order, None))
 
 
 @step(Step.STOP)

@@ -8,10 +8,12 @@ from dataclasses import replace
 from worker.engine import Container, ContainerSpec, Listed
 from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
 from worker.labels import Label, Labels
+from worker.record import Version
 from worker.reference import ImageReference
-from worker.spec import DeploymentSpec, HostPort, StageOrder
+from worker.spec import DeploymentSpec, HostPort, RollbackArguments, StageOrder
 from worker.store import Standing
 
+_MOST_NAMED = 5
 _NOT_IN_CONTAINER = {
     "image",
     "credential",
@@ -49,6 +51,11 @@ def fingerprint(spec: DeploymentSpec, image_id: str, network: str) -> str:
 def spec_purpose(project: str, stage: str, deployment_id: str) -> str:
     """What a container's label of its deployment's arguments is sealed for: no other container can have it."""
     return f"arguments of deployment {deployment_id} of {project}/{stage}"
+
+
+def previous_purpose(project: str, stage: str, deployment_id: str) -> str:
+    """The same for its label of the version that was live before it."""
+    return f"version before deployment {deployment_id} of {project}/{stage}"
 
 
 def published_ports(
@@ -126,6 +133,42 @@ def temporary_name(wanted: str, deployment_id: str) -> str:
 def has_temporary_name(container: Listed, deployment_id: str) -> bool:
     """Whether a container is a candidate that an older instance keeps from its name, or has lost it as the older."""
     return container.name.endswith(temporary_name("", deployment_id))
+
+
+def rollback_target(asked: RollbackArguments, lives: Sequence[Version], present: Version | None) -> Version:
+    """The version to go back to: the one asked for, or else the newest of `lives` that isn't the same as the present.
+
+    Raises SpecInvalid where there is none.
+    """
+    if asked.to is not None:
+        found = next((each for each in lives if each.deployment_id == asked.to), None)
+        field, known = "to", ", ".join(each.deployment_id for each in lives[:_MOST_NAMED]) or "none"
+        reason = f"no deployment {asked.to} that was live in {asked.where} is remembered; the last that were: {known}"
+    else:
+        found = next((each for each in lives if present is None or not _is_same(each, present)), None)
+        field, reason = "stage", f"no version that was live in {asked.where} before is remembered"
+    if found is None:
+        raise SpecInvalid(
+            f"There is nothing to go back to: {reason}; deploy the image that is wanted.",
+            {"step": "accept", "fields": {field: reason}},
+        )
+    return found
+
+
+def rollback_arguments(version: Version) -> dict[str, object]:
+    """The arguments of `docker.deploy` for the same version again, by its digest, wherever its tag points by now.
+
+    Less `force`: who goes back to what is live already wants no new container.
+    """
+    reference = ImageReference.parse(version.spec.image)
+    image = replace(reference, digest=version.digest or reference.digest)
+    asked = version.spec.model_dump(exclude_defaults=True, exclude={"force"})
+    return {**asked, "image": str(image), "policy": "missing"}
+
+
+def _is_same(version: Version, other: Version) -> bool:
+    asked, other_asked = (each.spec.model_dump(exclude=_NOT_IN_CONTAINER - {"secret_env"}) for each in (version, other))
+    return (version.image_id, asked) == (other.image_id, other_asked)
 
 
 def live_twin(labels: Labels, older: Sequence[Listed], mark: str) -> Listed | None:
@@ -242,20 +285,30 @@ def container_spec(
 
 
 def candidate(
-    container: ContainerSpec, *, name: str, labels: Labels, mark: str, sealed_spec: str, withhold_aliases: bool
+    container: ContainerSpec,
+    *,
+    name: str,
+    labels: Labels,
+    mark: str,
+    sealed: Mapping[Label, str],
+    withhold_aliases: bool,
 ) -> ContainerSpec:
     """The same for a container that has yet to be proven, and gets what it lacks when it is promoted.
 
     Not restarted, its first end is its last, with exit code and output to show. Without aliases that an older
-    instance may hold, nobody reaches it by them: the engine's DNS hands out both, proven or not. `sealed_spec` is
-    what its container keeps of the deployment's arguments in case the record is lost.
+    instance may hold, nobody reaches it by them: the engine's DNS hands out both, proven or not. `sealed` is what its
+    container keeps in case the records are lost.
     """
     return replace(
         container,
         name=name,
         restart="no",
         aliases=() if withhold_aliases else container.aliases,
-        labels={**container.labels, labels.key(Label.FINGERPRINT): mark, labels.key(Label.SPEC): sealed_spec},
+        labels={
+            **container.labels,
+            labels.key(Label.FINGERPRINT): mark,
+            **{labels.key(label): text for label, text in sealed.items()},
+        },
     )
 
 

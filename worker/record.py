@@ -167,6 +167,24 @@ def _needed(step: Step, asked: Asked, found: Found) -> Step:
     return following(step, asked, found) if is_left_out.get(step, False) else step
 
 
+class Version(BaseModel):
+    """A deployment that was live, and what it takes to have the same again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    deployment_id: str
+    spec: DeploymentSpec
+    image_id: str
+    digest: str | None = None
+    created: float
+    """When it was asked for."""
+
+    @property
+    def found(self) -> Found:
+        """What is known of it before any step: its image."""
+        return Found(image_id=self.image_id, digest=self.digest)
+
+
 class Break(IntEnum):
     """Why a step is broken off by somebody else than the one who does it; the greater counts."""
 

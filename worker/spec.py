@@ -251,6 +251,14 @@ _GERUNDS = {"stop": "Stopping", "restart": "Restarting", "remove": "Removing"}
 Asked = DeploymentSpec | StageOrder
 """What a record is of."""
 
+
+class RollbackArguments(StageArguments):
+    """The arguments of `docker.rollback`."""
+
+    to: DeploymentId | None = None
+    """The deployment to go back to; the last one that was live before the present one unless given."""
+
+
 A = TypeVar("A", bound=Arguments)
 
 

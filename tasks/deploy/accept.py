@@ -1,4 +1,4 @@
-"""`docker.deploy` itself: check, record, and send the first step; `docker.stage` is accepted as well."""
+"""`docker.deploy` itself: check, record, and send the first step; `docker.rollback` and `docker.stage` likewise."""
 
 from collections.abc import Callable
 from typing import NoReturn
@@ -14,6 +14,7 @@ from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
 from worker.celery import app
 from worker.driver import send
+from worker.record import Version
 from worker.reference import ImageReference
 from worker.settings import settings
 from worker.spec import Asked, DeploymentSpec, check_policy, parse
@@ -39,19 +40,13 @@ class Acceptance(Operation):
 def deploy(self: Acceptance, /, *positional: object, **arguments: object) -> NoReturn:
     """Accept a deployment; a second run finds it recorded."""
     spec = checked(DeploymentSpec, "docker.deploy", positional, arguments)
-
-    def choose() -> DeploymentSpec:
-        check_policy(ImageReference.parse(spec.image))
-        open_secrets(spec)
-        return spec
-
-    accept(self, choose)
+    accept(self, lambda: (spec, None))
 
 
-def accept(task: Acceptance, choose: Callable[[], Asked]) -> NoReturn:
-    """Accept what `choose` returns.
+def accept(task: Acceptance, choose: Callable[[], tuple[Asked, Version | None]]) -> NoReturn:
+    """Accept what `choose` returns, and the version that it goes back to, if any.
 
-    A second run finds it recorded, and chooses nothing. Raises what `choose` raises.
+    A second run finds it recorded, and chooses nothing. Raises what `choose` raises, PolicyDenied, CredentialMissing.
     """
     deployment_id = parse(StepArguments, task.name, {"deployment_id": task.request.id}).deployment_id
     try:
@@ -60,9 +55,12 @@ def accept(task: Acceptance, choose: Callable[[], Asked]) -> NoReturn:
             outcome.store_failure_again(deployment_id)
             raise Ignore
         check_redelivery(task)
-        asked = choose()
+        asked, rollback_to = choose()
+        if isinstance(asked, DeploymentSpec):
+            check_policy(ImageReference.parse(asked.image))
+            open_secrets(asked)
         outcome.progress(deployment_id, step="accept")
-        admit(deployment_id, asked)
+        admit(deployment_id, asked, rollback_to)
     except (RedisError, RuntimeError) as error:
         # It may have been recorded: a second run finds that out.
         try:
@@ -84,9 +82,9 @@ def note_order(request: Request, **_: object) -> None:
         deployments().receive(request.id)
 
 
-def admit(deployment_id: str, asked: Asked) -> None:
+def admit(deployment_id: str, asked: Asked, rollback_to: Version | None) -> None:
     """Record what is asked for, and have it begin, wait, or end at once; a second run changes nothing."""
-    due = deployments().accept(deployment_id, asked)
+    due = deployments().accept(deployment_id, asked, rollback_to)
     if due:
         send(due)
     else:

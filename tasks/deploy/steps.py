@@ -6,6 +6,7 @@ deployment-id label, and goes on from there.
 
 import structlog
 
+from tasks.adopt import sealed_labels
 from tasks.connect import attach, detach
 from tasks.create import host_ports, make
 from tasks.cutover import cut_over, instance_of, say_retired
@@ -17,8 +18,7 @@ from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
 from worker.engine import Container, ContainerRef, Listed, PullProgress, engine
-from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, PortInUse
-from worker.keyring import keyring
+from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
 from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
@@ -41,7 +41,16 @@ def expire(claim: Claim) -> None:
 
 @step(Step.PULL)
 def pull(claim: Claim) -> Done:
-    """Bring the image; from here on it is its id, wherever its tag moves."""
+    """Bring the image; from here on it is its id, wherever its tag moves. A rollback knows it by its id beforehand."""
+    known, reference = claim.found.image_id, ImageReference.parse(claim.spec.image)
+    if known and engine().images.find(known):
+        return Done(claim.found)
+    if known and not reference.digest:
+        raise ImageNotFound(
+            f"Pulling image {reference} failed: the engine no longer has it as it was, and no registry ever had it; "
+            "deploy another one.",
+            {"image": str(reference)},
+        )
     say = outcome.pull_progress(claim)
 
     def on_progress(progress: PullProgress) -> None:
@@ -49,7 +58,7 @@ def pull(claim: Claim) -> Done:
         say(progress)
 
     pulled = fetch(
-        ImageReference.parse(claim.spec.image),
+        reference,
         claim.spec.credential,
         claim.spec.policy,
         patience=claim.time_left,
@@ -92,7 +101,7 @@ def create(claim: Claim) -> Done:
         name=plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted)),
         labels=containers.labels,
         mark=mark,
-        sealed_spec=_sealed_spec(claim),
+        sealed=sealed_labels(spec, claim.id, older),
         withhold_aliases=bool(older),
     )
     made = make(spec, candidate, claim.id)
@@ -331,15 +340,6 @@ def _container(claim: Claim) -> ContainerRef:
 def _wanted_name(claim: Claim) -> str:
     spec = claim.spec
     return container_name(settings().name_prefix, spec.project, spec.stage, ImageReference.parse(spec.image))
-
-
-def _sealed_spec(claim: Claim) -> str:
-    """The arguments for a label, which many programs read: sealed, or none at all."""
-    spec = claim.spec
-    if not keyring().has_keys:
-        return ""
-    purpose = plan.spec_purpose(spec.project, spec.stage, claim.id)
-    return keyring().seal(spec.model_dump_json(exclude_defaults=True), purpose)
 
 
 def _older_instances(claim: Claim) -> list[Listed]:

@@ -205,6 +205,12 @@ def flower(installation, client, stage):
         yield fetch
 
 
+def page(result):
+    """What a deployment serves."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{result['ports']['8080/tcp']}/") as answer:
+        return answer.read().decode().strip()
+
+
 @dataclass
 class Stage:
     """A stage of a test's own."""

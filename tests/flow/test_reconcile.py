@@ -1,5 +1,6 @@
 """Records and containers that don't fit each other: what is mended, and what is left alone."""
 
+import json
 import time
 import uuid
 
@@ -7,7 +8,7 @@ import pytest
 import redis
 from celery import Celery
 
-from tests.flow.conftest import Installation, Stage
+from tests.flow.conftest import Installation, Stage, page
 
 GRACE = 3
 
@@ -141,6 +142,63 @@ def test_a_lost_redis_costs_nothing_that_runs(stage, store):
     second = deploy(stage, "shop:v2", aliases=["web"])
     assert second["replaced"] == [first["container_id"]]
     assert ids(stage) == {second["container_id"]}
+
+
+def go_back(stage, **arguments):
+    return stage.ask("docker.rollback", project=stage.project, stage=stage.name, **arguments)
+
+
+@pytest.mark.parametrize("first", ["nothing", "reconciling", "a worker that starts"])
+def test_a_lost_redis_doesn_t_cost_the_version_before(stage, store, first):
+    secret = stage.installation.dw("seal", f"{stage.project}/staging", "TOKEN", input="canary").stdout.strip()
+    versions = [deploy(stage, "shop:v1", secret_env={"TOKEN": secret}), deploy(stage, "shop:v2")]
+    lose_all(store)
+    if first == "reconciling":
+        assert stage.ask("docker.reconcile")["adopted"] == [versions[1]["container_name"]]
+    elif first == "a worker that starts":
+        with stage.installation.worker(stage.client):
+            stage.until(lambda: stage.record(versions[1]["deployment_id"]))
+    result = go_back(stage)
+    assert page(result) == "shop v1"
+    assert ids(stage) == {result["container_id"]}
+    assert "TOKEN=canary" in stage.engine.inspect_container(result["container_id"])["Config"]["Env"]
+    assert stage.record(result["deployment_id"])["rollback_to"] == versions[0]["deployment_id"]
+    told = json.loads(stage.installation.dw("history", f"{stage.project}/staging", "--json").stdout)["deployments"]
+    asked_for = [result["deployment_id"], versions[1]["deployment_id"], versions[0]["deployment_id"]]
+    stage.until(lambda: stage.record(result["deployment_id"])["step"] == "ended")
+    assert [each["deployment_id"] for each in told] == asked_for
+    assert page(go_back(stage)) == "shop v2"
+
+
+def test_the_first_deployment_after_the_loss_of_redis_can_be_gone_back_from(stage, store):
+    versions = [deploy(stage, "shop:v1"), deploy(stage, "shop:v2")]
+    lose_all(store)
+    assert deploy(stage, "shop:v1", env={"A": "b"})["replaced"] == [versions[1]["container_id"]]
+    assert page(go_back(stage)) == "shop v2"
+    assert page(go_back(stage, to=versions[0]["deployment_id"])) == "shop v1"
+
+
+def test_a_version_before_that_was_sealed_for_another_container_is_not_believed(stage, store):
+    """Whoever can make containers can copy labels."""
+    deploy(stage, "shop:v1")
+    live = deploy(stage, "shop:v2")
+    copied = stage.engine.inspect_container(live["container_id"])["Config"]["Labels"]["docker-watcher.previous"]
+    stage.engine.remove_container(live["container_id"], force=True)
+    lose_all(store)
+    last = deploy(stage, "shop:v2")
+    labels = stage.engine.inspect_container(last["container_id"])["Config"]["Labels"]
+    lose_all(store)
+    stage.engine.remove_container(last["container_id"], force=True)
+    forged = stage.engine.create_container(
+        stage.image("shop:v2"),
+        host_config=stage.engine.create_host_config(network_mode="none"),
+        name=f"{stage.project}-forged",
+        labels={**labels, "docker-watcher.previous": copied},
+    )["Id"]
+    stage.engine.start(forged)
+    assert stage.ask("docker.reconcile")["adopted"] == [f"{stage.project}-forged"]
+    error = stage.send("docker.rollback", project=stage.project, stage=stage.name).get(timeout=30, propagate=False)
+    assert type(error).__name__ == "SpecInvalid"
 
 
 def test_a_redis_that_is_lost_in_the_middle_costs_nothing_that_runs(stage, store, images):

@@ -1,13 +1,8 @@
 """A version takes another one's place, and a failed one costs nothing."""
 
-import urllib.request
-
 import pytest
 
-
-def page(result):
-    with urllib.request.urlopen(f"http://127.0.0.1:{result['ports']['8080/tcp']}/") as answer:
-        return answer.read().decode().strip()
+from tests.flow.conftest import page
 
 
 def test_a_new_version_retires_the_old_one(stage):

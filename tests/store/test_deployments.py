@@ -9,7 +9,7 @@ import redis
 from tests.simulation.clock import Clock
 from tests.simulation.keyspace import Keyspace, SimulatedRedis
 from worker.errors import DeploymentCancelled, EngineUnavailable
-from worker.record import Break, Found, Step
+from worker.record import Break, Found, Step, Version
 from worker.settings import Settings
 from worker.spec import DeploymentSpec, StageOrder, parse
 from worker.store import Committed, Deployments, Due
@@ -555,9 +555,9 @@ def test_a_deployment_of_another_host_is_sent_to_its_workers(connection, prefix,
     assert records.hear("a") == Due("a", Step.PROVE, "there")
 
 
-def end(records, deployment_id, error=None):
+def end(records, deployment_id, error=None, found=None):
     records.accept(deployment_id, spec())
-    records.advance(records.claim(deployment_id, Step.PULL), Step.REPORT, Found(), error)
+    records.advance(records.claim(deployment_id, Step.PULL), Step.REPORT, found or Found(), error)
     records.close(records.claim(deployment_id, Step.REPORT))
 
 
@@ -618,6 +618,52 @@ def test_a_container_without_a_record_is_adopted_once_and_not_beside_a_live_one(
     standing = records.standings(["lost"])["lost"]
     assert (standing.outcome, standing.container_id) == ("adopted", "c1")
     assert connection.hget(f"{prefix}stage:shop/live", "live") == "lost"
+
+
+def test_the_version_before_is_adopted_too_at_its_place_unless_it_has_a_record(records, connection, prefix):
+    before = Version(deployment_id="before", spec=spec(), image_id="sha256:1", digest="sha256:d1", created=1.0)
+    assert records.adopt("lost", spec(), Found(image_id="sha256:2"), 2.0, before)
+    assert [each.deployment_id for each in records.lives("shop/live")] == ["lost", "before"]
+    assert records.lives("shop/live")[1] == before
+    assert records.live("shop/live").deployment_id == "lost"
+    connection.delete(f"{prefix}deployment:lost")
+    assert records.live("shop/live") is None
+    assert records.adopt("lost", spec(), Found(), 2.0, before.model_copy(update={"image_id": "sha256:x"}))
+    assert {each.image_id for each in records.lives("shop/live") if each.deployment_id == "before"} == {"sha256:1"}
+
+
+def test_a_rollback_knows_its_image_and_what_it_goes_back_to(records):
+    end(records, "a", found=Found(image_id="sha256:1", digest="sha256:d1"))
+    version = records.live("shop/live")
+    records.accept("b", spec(), version)
+    assert records.claim("b", Step.PULL).found == Found(image_id="sha256:1", digest="sha256:d1")
+    assert [(each.deployment_id, each.rollback_to) for each in records.history("shop/live")] == [
+        ("b", "a"),
+        ("a", None),
+    ]
+
+
+def test_history_tells_what_became_of_each_newest_first(records):
+    end(records, "replaced")
+    end(records, "live", found=Found(seconds={"pull": 1.5}))
+    end(records, "unchanged", found=Found(unchanged=True))
+    end(records, "failed", TROUBLE)
+    end(records, "cancelled", DeploymentCancelled("Enough.", {"step": "pull"}))
+    for each in ("running", "superseded", "waiting"):
+        records.accept(each, spec())
+    under_way = {each.deployment_id: each.state for each in records.history("shop/live")}
+    # It ends as superseded once that is reported.
+    assert "superseded" not in under_way
+    records.close(records.claim("superseded", Step.REPORT))
+    found = records.history("shop/live")
+    every = ["waiting", "superseded", "running", "cancelled", "failed", "unchanged", "live", "replaced"]
+    assert [(each.deployment_id, each.state) for each in found] == [(each, each) for each in every]
+    by_id = {each.deployment_id: each for each in found}
+    assert by_id["superseded"].superseded_by == "waiting"
+    assert by_id["failed"].error.args == TROUBLE.args
+    assert by_id["live"].seconds == {"pull": 1.5}
+    assert by_id["live"].ended >= by_id["live"].created
+    assert (by_id["running"].step, by_id["running"].ended) == ("pull", None)
 
 
 def test_a_host_is_reconciled_by_one_at_a_time(records):

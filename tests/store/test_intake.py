@@ -16,7 +16,7 @@ from worker.broker import intake
 
 LEASE = 0.6
 SLOTS = 2
-NUMBERED = ("order:", "orders", 60, "docker.deploy", "docker.stage")
+NUMBERED = ("order:", "orders", 60, "docker.deploy", "docker.rollback", "docker.stage")
 
 
 @pytest.fixture

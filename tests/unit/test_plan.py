@@ -7,8 +7,9 @@ import pytest
 from worker import plan
 from worker.engine import Container, Listed
 from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
-from worker.labels import Labels
-from worker.spec import DeploymentSpec, StageOrder, parse
+from worker.labels import Label, Labels
+from worker.record import Version
+from worker.spec import DeploymentSpec, RollbackArguments, StageOrder, parse
 
 OURS = Labels("docker-watcher", "prod")
 SPEC = parse(DeploymentSpec, "docker.deploy", {"project": "shop", "stage": "staging", "image": "acme/shop:1"})
@@ -116,15 +117,16 @@ def test_labels_of_the_caller_never_hide_ours():
         # Empty, not absent: an image may have labels of these names.
         "docker-watcher.fingerprint": "",
         "docker-watcher.spec": "",
+        "docker-watcher.previous": "",
     }
 
 
 def test_a_candidate_is_not_restarted_and_lacks_aliases_that_an_older_instance_may_hold():
     asked = planned(changed(aliases=["web"]))
-    first = plan.candidate(asked, name="x", labels=OURS, sealed_spec="{}", mark="f1", withhold_aliases=False)
+    first = plan.candidate(asked, name="x", labels=OURS, sealed={Label.SPEC: "{}"}, mark="f1", withhold_aliases=False)
     assert (first.name, first.restart, first.aliases) == ("x", "no", ["web"])
-    assert first.labels["docker-watcher.fingerprint"] == "f1"
-    later = plan.candidate(asked, name="x", labels=OURS, sealed_spec="{}", mark="f1", withhold_aliases=True)
+    assert (first.labels["docker-watcher.fingerprint"], first.labels["docker-watcher.spec"]) == ("f1", "{}")
+    later = plan.candidate(asked, name="x", labels=OURS, sealed={Label.SPEC: "{}"}, mark="f1", withhold_aliases=True)
     assert later.aliases == ()
     assert asked.restart == "always"
 
@@ -195,6 +197,45 @@ def test_a_name_that_an_older_instance_holds_waits_for_promotion():
     }
     assert len(names) == 2
     assert all(name.startswith("dw-shop-staging-1-") for name in names)
+
+
+def version(deployment_id, image_id="sha256:1", spec=SPEC):
+    return Version(deployment_id=deployment_id, spec=spec, image_id=image_id, digest=f"sha256:{'1' * 64}", created=0)
+
+
+def back(lives, present, **arguments):
+    asked = RollbackArguments(project="shop", stage="staging", **arguments)
+    return plan.rollback_target(asked, lives, present).deployment_id
+
+
+def test_the_newest_version_that_was_live_and_is_another_is_gone_back_to():
+    lives = [version("d4", "sha256:2"), version("d3", "sha256:2"), version("d2"), version("d1", spec=changed(user="a"))]
+    assert back(lives, lives[0]) == "d2"
+    assert back(lives[2:], lives[2]) == "d1"
+    assert back(lives, None) == "d4"
+    assert back(lives, lives[0], to="d3") == "d3"
+
+
+@pytest.mark.parametrize(("lives", "arguments"), [([], {}), (["d1"], {}), (["d1"], {"to": "d2"})])
+def test_where_there_is_none_the_ones_that_can_be_gone_back_to_are_named(lives, arguments):
+    versions = [version(each) for each in lives]
+    with pytest.raises(SpecInvalid, match="d1" if arguments else "no version that was live"):
+        back(versions, versions[0] if versions else None, **arguments)
+
+
+def test_a_version_is_asked_for_by_its_digest_and_without_force():
+    arguments = {
+        "keep": 2,
+        "timeout": 5.5,
+        "health": {"stable": 1.0},
+        "ports": {"8080/tcp": "keep", "53/udp": None},
+        "volumes": {"data": {"path": "/data", "exclusive": True}},
+        "cutover": {"url": "http://proxy.example.com/"},
+    }
+    asked = plan.rollback_arguments(version("d1", spec=changed(force=True, **arguments)))
+    image = f"docker.io/acme/shop:1@sha256:{'1' * 64}"
+    assert asked == {**SPEC.model_dump(exclude_defaults=True), "image": image, "policy": "missing", **arguments}
+    assert parse(DeploymentSpec, "docker.rollback", asked) == changed(image=image, policy="missing", **arguments)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ CONTRACT = {
         "logs",
         "deploy",
         "stage",
+        "rollback",
         "cancel",
         "reconcile",
     ]

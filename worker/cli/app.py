@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli import client, deploy, order
+from worker.cli import client, deploy, history, order
 from worker.cli import credential as credential_commands
 from worker.cli.output import errors_shown, out, show_json, show_table, urls
 from worker.errors import SpecInvalid
 from worker.keyring import keyring
 from worker.plan import no_container, seal_purpose
-from worker.spec import DeploymentSpec, parse
+from worker.spec import DeploymentSpec, RollbackArguments, StageArguments, parse
+from worker.store import deployments
 
 app = typer.Typer(
     name="dw",
@@ -26,6 +27,9 @@ OptionalStage = Annotated[str | None, typer.Argument(metavar="[PROJECT/STAGE]", 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Answer = Annotated[float, typer.Option("--answer-timeout", help="Seconds to wait for a worker's answer.")]
 StopTimeout = Annotated[int | None, typer.Option("--timeout", help="Seconds until the engine kills it.")]
+CancelOnInterrupt = Annotated[
+    bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the deployment without asking.")
+]
 
 
 @app.command("deploy")
@@ -62,9 +66,7 @@ def deploy_(
     timeout: Annotated[float | None, typer.Option(help="Seconds for the whole deployment.")] = None,
     health_timeout: Annotated[float | None, typer.Option(help="Seconds to become healthy.")] = None,
     force: Annotated[bool, typer.Option(help="Even if nothing has changed.")] = False,
-    cancel_on_interrupt: Annotated[
-        bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the deployment without asking.")
-    ] = False,
+    cancel_on_interrupt: CancelOnInterrupt = False,
     as_json: Json = False,
 ) -> None:
     """Deploy an image to a stage and follow it to its end."""
@@ -96,13 +98,39 @@ def deploy_(
         given = {name: value for name, value in asked.items() if value is not None}
         # Checked here as the worker will: a slip costs no round trip, and a wrong argument never reaches the broker.
         parse(DeploymentSpec, "dw deploy", given)
-        task_id = client.send("docker.deploy", **given)
-        try:
-            result = deploy.follow(task_id)
-        except KeyboardInterrupt:
-            deploy.interrupted(task_id, cancels=cancel_on_interrupt)
-            raise typer.Exit(130) from None
+        result = deploy.run("docker.deploy", given, cancels=cancel_on_interrupt)
         show_json(result) if as_json else deploy.show(result)
+
+
+@app.command()
+def rollback(
+    stage: Stage,
+    to: Annotated[str | None, typer.Option(metavar="DEPLOYMENT", help="Its id, as `dw history` has it.")] = None,
+    cancel_on_interrupt: CancelOnInterrupt = False,
+    as_json: Json = False,
+) -> None:
+    """Deploy again what was live in a stage before, and follow it to its end."""
+    with errors_shown(as_json=as_json):
+        project, stage_name = _split_stage(stage)
+        given = {"project": project, "stage": stage_name, **({} if to is None else {"to": to})}
+        parse(RollbackArguments, "dw rollback", given)
+        result = deploy.run("docker.rollback", given, cancels=cancel_on_interrupt)
+        show_json(result) if as_json else deploy.show(result)
+
+
+@app.command("history")
+def history_(stage: Stage, as_json: Json = False) -> None:
+    """Show the deployments of a stage, newest first: what became of each, when, how long it took, and why it failed."""
+    with errors_shown(as_json=as_json):
+        project, name = _split_stage(stage)
+        where = parse(StageArguments, "dw history", {"project": project, "stage": name}).where
+        found = deployments().history(where)
+        if as_json:
+            show_json({"project": project, "stage": name, "deployments": [history.described(each) for each in found]})
+        else:
+            show_table(
+                ("DEPLOYMENT", "WHAT BECAME OF IT"), [(each.deployment_id, history.told(each)) for each in found]
+            )
 
 
 @app.command()

@@ -1,7 +1,8 @@
-"""`dw deploy`: ask for a deployment and follow it."""
+"""`dw deploy` and `dw rollback`: ask for a deployment and follow it."""
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -45,7 +46,20 @@ def cancel(task_id: str, patience: float) -> dict[str, Any]:
     return answer
 
 
-def interrupted(task_id: str, *, cancels: bool) -> None:
+def run(task: str, arguments: Mapping[str, Any], *, cancels: bool) -> dict[str, Any]:
+    """Ask for a deployment and follow it to its end; Ctrl-C may cancel it, and exits.
+
+    Raises the deployment's DeploymentError, Unanswered.
+    """
+    task_id = client.send(task, **arguments)
+    try:
+        return _follow(task_id, task)
+    except KeyboardInterrupt:
+        _interrupted(task_id, cancels=cancels)
+        raise typer.Exit(130) from None
+
+
+def _interrupted(task_id: str, *, cancels: bool) -> None:
     """Ctrl-C while a deployment is followed: cancel it where that was asked for, or is answered with yes."""
     if cancels or _is_wanted():
         state = cancel(task_id, _CANCELLED_WITHIN)["state"]
@@ -61,15 +75,12 @@ def _is_wanted() -> bool:
         return False
 
 
-def follow(task_id: str) -> dict[str, Any]:
-    """Show a deployment's steps until it has ended: live in a terminal, a line a step elsewhere.
-
-    Raises the deployment's DeploymentError, Unanswered.
-    """
+def _follow(task_id: str, task: str) -> dict[str, Any]:
+    """Show a deployment's steps until it has ended: live in a terminal, a line a step elsewhere."""
     if err.is_terminal:
-        _follow_live(task_id)
+        _follow_live(task_id, task)
     else:
-        _follow_in_lines(task_id)
+        _follow_in_lines(task_id, task)
     result: dict[str, Any] = client.outcome(task_id)
     return result
 
@@ -89,18 +100,18 @@ def show(result: dict[str, Any]) -> None:
         out.print(f"  replaced  {', '.join(each[:12] for each in result['replaced'])}")
 
 
-def _follow_in_lines(task_id: str) -> None:
+def _follow_in_lines(task_id: str, task: str) -> None:
     said = None
-    for meta in client.follow(task_id, "docker.deploy"):
+    for meta in client.follow(task_id, task):
         if meta["step"] != said:
             said = meta["step"]
             err.print(said)
 
 
-def _follow_live(task_id: str) -> None:
+def _follow_live(task_id: str, task: str) -> None:
     started, view = time.monotonic(), Text()
     with Live(view, console=err, transient=True, refresh_per_second=8) as live:
-        for meta in client.follow(task_id, "docker.deploy"):
+        for meta in client.follow(task_id, task):
             live.update(_line(meta, time.monotonic() - started))
 
 

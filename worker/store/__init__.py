@@ -7,8 +7,9 @@ from redis.lock import Lock
 
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
-from worker.store.deployments import Committed, Deployments, Due, Standing
+from worker.store.deployments import Committed, Deployments, Due
 from worker.store.orders import key_prefix
+from worker.store.reading import Past, Standing
 from worker.store.redeliveries import Redeliveries
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Credentials",
     "Deployments",
     "Due",
+    "Past",
     "Redeliveries",
     "Standing",
     "connection",

@@ -3,7 +3,7 @@
 -- KEYS: the record, the stage, the host's alarms, the deployment's order, the orders' counter,
 --       the mark of a deployment that was cancelled before it came, the set of all stages.
 -- ARGV: key prefix, id, host, stage, what is asked for, seconds to the deadline, first step, report step,
---       seconds until a sent step counts as lost.
+--       seconds until a sent step counts as lost, what is found already, the deployment that it goes back to or ''.
 -- Returns {what became of it: known, cancelled, running, waiting or superseded; the id whose step is due, the step, its host}.
 local prefix, id, host, stage = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local first, report, patience = ARGV[7], ARGV[8], ARGV[9]
@@ -18,8 +18,11 @@ local time = now()
 local order = tonumber(redis.call('GET', KEYS[4]) or redis.call('INCR', KEYS[5]))
 redis.call('DEL', KEYS[4])
 redis.call('HSET', KEYS[1], 'spec', ARGV[5], 'host', host, 'stage', stage, 'order', order, 'first', first, 'step', first,
-  'found', '{}', 'error', '', 'attempt', 0, 'fence', 0, 'due', time, 'since', time, 'copies', 0, 'created', time,
+  'found', ARGV[10], 'error', '', 'attempt', 0, 'fence', 0, 'due', time, 'since', time, 'copies', 0, 'created', time,
   'deadline', time + ARGV[6])
+if ARGV[11] ~= '' then
+  redis.call('HSET', KEYS[1], 'rollback_to', ARGV[11])
+end
 redis.call('SADD', KEYS[7], stage)
 if redis.call('DEL', KEYS[6]) == 1 then
   -- Neither the one that waits nor the stage is any business of one that ends before it begins.

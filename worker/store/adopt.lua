@@ -1,16 +1,23 @@
--- Records a container that serves and that no record knows, as the live one of its stage.
--- KEYS: the record, the stage, the set of all stages, the stage's live ones.
--- ARGV: key prefix, id, host, stage, spec, found, when it was made, how many deployments are history.
+-- Records a container that serves and that no record knows, as the live one of its stage, and the version before it.
+-- KEYS: the record, the stage, the set of all stages, the stage's live ones, its history.
+-- ARGV: key prefix, host, stage, how many deployments are history, seconds that a record stays once it is no longer
+--       history; id, spec, found, when it was made; and the same of the version before, if that is known.
 -- Returns 0 if there is a record of it, or the stage has a live one.
+local prefix = ARGV[1]
 local live = redis.call('HGET', KEYS[2], 'live')
-if redis.call('EXISTS', KEYS[1]) == 1 or (live and redis.call('EXISTS', record_of(ARGV[1], live)) == 1) then
+if redis.call('EXISTS', KEYS[1]) == 1 or (live and redis.call('EXISTS', record_of(prefix, live)) == 1) then
   return 0
 end
-redis.call('HSET', KEYS[1], 'spec', ARGV[5], 'host', ARGV[3], 'stage', ARGV[4], 'order', 0, 'step', 'ended',
-  'found', ARGV[6], 'error', '', 'attempt', 0, 'fence', 0, 'since', ARGV[7], 'created', ARGV[7], 'ended', now(),
-  'deadline', ARGV[7], 'outcome', 'adopted')
-redis.call('HSET', KEYS[2], 'live', ARGV[2])
-redis.call('SADD', KEYS[3], ARGV[4])
-redis.call('LPUSH', KEYS[4], ARGV[2])
-redis.call('LTRIM', KEYS[4], 0, ARGV[8] - 1)
+local function adopt(id, spec, found, created)
+  redis.call('HSET', record_of(prefix, id), 'spec', spec, 'host', ARGV[2], 'stage', ARGV[3], 'order', 0,
+    'step', 'ended', 'found', found, 'error', '', 'attempt', 0, 'fence', 0, 'since', created, 'created', created,
+    'ended', now(), 'deadline', created, 'outcome', 'adopted')
+  keep(prefix, KEYS[4], KEYS[5], id, ARGV[4], ARGV[5])
+end
+if ARGV[10] and redis.call('EXISTS', record_of(prefix, ARGV[10])) == 0 then
+  adopt(ARGV[10], ARGV[11], ARGV[12], ARGV[13])
+end
+adopt(ARGV[6], ARGV[7], ARGV[8], ARGV[9])
+redis.call('HSET', KEYS[2], 'live', ARGV[6])
+redis.call('SADD', KEYS[3], ARGV[3])
 return 1

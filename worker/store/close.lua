@@ -13,24 +13,14 @@ redis.call('HSET', KEYS[1], 'step', 'ended', 'ended', now(), 'outcome', outcome,
 redis.call('HDEL', KEYS[1], 'holder', 'due')
 redis.call('ZREM', KEYS[2], id)
 
--- The last ones that were live stay, however many have failed since: they are what can be gone back to.
-local function keep(list, other)
-  redis.call('LPUSH', list, id)
-  while redis.call('LLEN', list) > tonumber(ARGV[6]) do
-    local oldest = redis.call('RPOP', list)
-    if not redis.call('LPOS', other, oldest) then
-      redis.call('EXPIRE', record_of(prefix, oldest), ARGV[4])
-    end
-  end
-end
 if outcome == 'live' then
-  keep(KEYS[5], KEYS[4])
+  keep(prefix, KEYS[5], KEYS[4], id, ARGV[6], ARGV[4])
   redis.call('HSET', KEYS[3], 'live', id)
 end
 if record[3] == 'remove' and outcome == 'done' then
   redis.call('HDEL', KEYS[3], 'live')
 end
-keep(KEYS[4], KEYS[5])
+keep(prefix, KEYS[4], KEYS[5], id, ARGV[6], ARGV[4])
 
 -- A restart by itself: an older deployment whose message comes late is not done with by it.
 local newest = record[3] == 'restart' and 'newest_restart' or 'newest'

@@ -42,3 +42,16 @@ local function hand_over(prefix, stage, patience)
   local step = redis.call('HGET', record_of(prefix, waiting), 'first')
   return waiting, step, make_due(prefix, waiting, step, patience)
 end
+
+-- Adds a deployment to one of its stage's two lists, the last that have ended and the last that were live, and lets
+-- the records go that are in neither any more. However many have failed, the last that were live stay: they are what
+-- can be gone back to.
+local function keep(prefix, list, other, id, most, seconds)
+  redis.call('LPUSH', list, id)
+  while redis.call('LLEN', list) > tonumber(most) do
+    local oldest = redis.call('RPOP', list)
+    if not redis.call('LPOS', other, oldest) then
+      redis.call('EXPIRE', record_of(prefix, oldest), seconds)
+    end
+  end
+end

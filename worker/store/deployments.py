@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from pydantic import TypeAdapter
 
-from worker.errors import DeploymentError, DeploymentSuperseded
-from worker.record import ON_FAILURE, Break, Claim, Found, Step, first_step
+from worker.errors import DeploymentError
+from worker.record import ON_FAILURE, Claim, Found, Step, Version, first_step
 from worker.settings import Settings
-from worker.spec import ACCEPTED, Asked, DeploymentSpec, StageArguments, StageOrder
+from worker.spec import Asked, DeploymentSpec, StageArguments
+from worker.store import reading
 from worker.store.orders import REMEMBERED_SECONDS
+from worker.store.reading import Past, Standing
 
 _MOST_ALARMS_AT_ONCE = 100
 _SCRIPTS = Path(__file__).parent
 _STEPS = {step.value for step in Step}
-_ASKED: TypeAdapter[Asked] = TypeAdapter(Asked)
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,6 @@ class Cancelling:
     outcome: str
     due: Due | None
     """The step that ends the deployment, where nobody is at it."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far a deployment is, as told to others."""
-
-    step: Step
-    outcome: str | None
-    """`live`, `unchanged`, `done`, `failed` or `adopted` once it has ended."""
-    success: str
-    """Which of these it is where nothing has failed, as is known before the end."""
-    container_id: str | None
-    error: DeploymentError | None
-    unretired: Sequence[str]
-    """Ids of older containers that it could not remove."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +108,15 @@ class Deployments:
             args=[REMEMBERED_SECONDS],
         )
 
-    def accept(self, deployment_id: str, asked: Asked) -> Due | None:
+    def accept(self, deployment_id: str, asked: Asked, rollback_to: Version | None = None) -> Due | None:
         """Record what is asked for, which takes its stage or waits for it; a second run changes nothing.
+
+        One that goes back to a version knows its image beforehand.
 
         Returns its own first step, or the report of one that is superseded: itself, or the one that waited.
         """
         timeout = asked.timeout if isinstance(asked, DeploymentSpec) else None
+        found = rollback_to.found if rollback_to else Found()
         _, due, step, its_host = self._run(
             "accept",
             keys=[
@@ -150,6 +138,8 @@ class Deployments:
                 first_step(asked),
                 Step.REPORT,
                 self._settings.lease_seconds,
+                found.model_dump_json(exclude_defaults=True),
+                rollback_to.deployment_id if rollback_to else "",
             ],
         )
         return Due(due, Step(step), its_host) if due else None
@@ -188,7 +178,7 @@ class Deployments:
             for each in deployment_ids:
                 pipeline.hmget(self._record(each), "step", "outcome", "spec", "found", "error", "superseded_by")
             found = zip(deployment_ids, pipeline.execute(), strict=True)
-        return {each: _standing(*fields) for each, fields in found if fields[0] in _STEPS}
+        return {each: reading.standing(*fields) for each, fields in found if fields[0] in _STEPS}
 
     def claim(self, deployment_id: str, step: Step) -> Claim | None:
         """Take a step if it is due and nobody has it."""
@@ -201,7 +191,7 @@ class Deployments:
         if not claimed:
             return None
         now, *fields = claimed
-        return _claim(deployment_id, float(now), sure_until, dict(zip(fields[::2], fields[1::2], strict=True)))
+        return reading.claim(deployment_id, float(now), sure_until, dict(zip(fields[::2], fields[1::2], strict=True)))
 
     def renew(self, claim: Claim) -> bool:
         """Lengthen a lease; False if it is lost."""
@@ -261,7 +251,7 @@ class Deployments:
                 self._settings.record_ttl,
                 self._settings.lease_seconds,
                 self._settings.history,
-                "failed" if claim.error else _success(claim.asked, claim.found),
+                "failed" if claim.error else reading.success(claim.asked, claim.found),
                 claim.error.to_json() if claim.error else "",
             ],
         )
@@ -294,8 +284,46 @@ class Deployments:
         )
         return Mended(stale or None, resumed)
 
-    def adopt(self, deployment_id: str, spec: DeploymentSpec, found: Found, created: float) -> bool:
-        """Record a container that serves and that no record knows; False if one does, or its stage has a live one."""
+    def live(self, stage: str) -> Version | None:
+        """The version that is live in a stage, as far as records know."""
+        deployment_id = self._redis.hget(self._key("stage", stage), "live")
+        return next(iter(self._versions([str(deployment_id)])), None) if deployment_id else None
+
+    def lives(self, stage: str) -> list[Version]:
+        """The last versions that were live in a stage, newest first; mostly the first one still is."""
+        return self._versions([str(each) for each in self._redis.lrange(self._key("lives", stage), 0, -1)])
+
+    def history(self, stage: str) -> list[Past]:
+        """The deployments of a stage that are remembered or under way, newest first."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hmget(self._key("stage", stage), "live", "running", "waiting")
+            pipeline.lrange(self._key("history", stage), 0, -1)
+            pipeline.lrange(self._key("lives", stage), 0, -1)
+            (live, *under_way), ended, lives = pipeline.execute()
+        ids = [each for each in dict.fromkeys([*under_way, *ended, *lives]) if each]
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for each in ids:
+                pipeline.hgetall(self._record(each))
+            found = [
+                reading.past(each, record, is_live=each == live)
+                for each, record in zip(ids, pipeline.execute(), strict=True)
+                if record
+            ]
+        return sorted(found, key=lambda each: (each.order, each.created), reverse=True)
+
+    def adopt(
+        self,
+        deployment_id: str,
+        spec: DeploymentSpec,
+        found: Found,
+        created: float,
+        previous: Version | None = None,
+    ) -> bool:
+        """Record a container that serves and that no record knows, and the version that was live before it.
+
+        False if a record does know it, or its stage has a live one.
+        """
+        before = (previous.deployment_id, previous.spec, previous.found, previous.created) if previous else None
         return bool(
             self._run(
                 "adopt",
@@ -304,16 +332,16 @@ class Deployments:
                     self._stage(spec),
                     f"{self._prefix}stages",
                     self._key("lives", spec.where),
+                    self._key("history", spec.where),
                 ],
                 args=[
                     self._prefix,
-                    deployment_id,
                     self._settings.host,
                     spec.where,
-                    spec.model_dump_json(exclude_defaults=True),
-                    found.model_dump_json(exclude_defaults=True),
-                    created,
                     self._settings.history,
+                    self._settings.record_ttl,
+                    *_adopted(deployment_id, spec, found, created),
+                    *(_adopted(*before) if before else ()),
                 ],
             )
         )
@@ -372,6 +400,13 @@ class Deployments:
     def _run(self, script: str, keys: list[str], args: list[Any]) -> Any:
         return self._scripts[script](keys=keys, args=args)
 
+    def _versions(self, deployment_ids: Sequence[str]) -> list[Version]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for each in deployment_ids:
+                pipeline.hmget(self._record(each), "spec", "found", "created")
+            found = zip(deployment_ids, pipeline.execute(), strict=True)
+        return [reading.version(each, *fields) for each, fields in found if fields[0]]
+
     def _key(self, kind: str, name: str) -> str:
         return f"{self._prefix}{kind}:{name}"
 
@@ -389,58 +424,6 @@ def _holder() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}"
 
 
-def _claim(deployment_id: str, now: float, sure_until: float, record: dict[str, str]) -> Claim:
-    step = Step(record["step"])
-    asked = _asked(record["spec"])
-    return Claim(
-        id=deployment_id,
-        step=step,
-        fence=int(record["fence"]),
-        attempt=int(record["attempt"]),
-        asked=asked,
-        found=Found.model_validate_json(record["found"]),
-        error=_error(record["error"]) or _superseded(asked, record.get("superseded_by")),
-        trouble=_error(record.get("trouble")),
-        since=float(record["since"]),
-        now=now,
-        deadline=float(record["deadline"]),
-        sure_until=sure_until,
-        broken_off=Break.CANCELLED if "cancel" in record and step in ON_FAILURE else None,
-    )
-
-
-def _standing(
-    step: str, outcome: str | None, spec: str, found: str, error: str | None, superseded_by: str | None
-) -> Standing:
-    known, asked = Found.model_validate_json(found), _asked(spec)
-    return Standing(
-        step=Step(step),
-        outcome=outcome,
-        success=_success(asked, known),
-        container_id=known.container_id,
-        error=_error(error) or _superseded(asked, superseded_by),
-        unretired=known.unretired,
-    )
-
-
-def _success(asked: Asked, found: Found) -> str:
-    if isinstance(asked, StageOrder):
-        return "done"
-    return "unchanged" if found.unchanged else "live"
-
-
-def _asked(text: str) -> Asked:
-    # What was accepted once, by another version of this code or under other settings, is not judged anew.
-    return _ASKED.validate_json(text, extra="ignore", context=ACCEPTED)
-
-
-def _superseded(asked: Asked, by: str | None) -> DeploymentSuperseded | None:
-    if not by:
-        return None
-    return DeploymentSuperseded(
-        f"{asked.about} was superseded before it began: {by} takes its place.", {"by": by, **asked.facts}
-    )
-
-
-def _error(text: str | None) -> DeploymentError | None:
-    return DeploymentError.from_json(text) if text else None
+def _adopted(deployment_id: str, spec: DeploymentSpec, found: Found, created: float) -> tuple[str | float, ...]:
+    texts = (each.model_dump_json(exclude_defaults=True) for each in (spec, found))
+    return deployment_id, *texts, created

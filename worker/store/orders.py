@@ -2,7 +2,7 @@
 
 from worker.settings import Settings
 
-NUMBERED_TASKS = ("docker.deploy", "docker.stage")
+NUMBERED_TASKS = ("docker.deploy", "docker.rollback", "docker.stage")
 """Those whose messages ask something of a stage."""
 REMEMBERED_SECONDS = 86_400
 """How long a message keeps its number, and a deployment that was cancelled before it came is remembered."""

@@ -1,0 +1,102 @@
+"""Adopting what serves without a record, as after the loss of Redis: its labels tell what it is, and what was before.
+
+Whoever can make containers can write labels: only what was sealed here, for this very container, is believed.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import structlog
+from pydantic import ValidationError
+
+from worker import plan
+from worker.engine import Listed, engine
+from worker.errors import CredentialMissing
+from worker.keyring import keyring
+from worker.labels import Label
+from worker.record import Found, Version
+from worker.spec import ACCEPTED, DeploymentSpec
+from worker.store import deployments
+
+log = structlog.get_logger()
+
+
+def adopt(containers: Sequence[Listed]) -> list[str]:
+    """Record what serves without a record, and the version before it, and return the containers' names.
+
+    `containers` are all those of a stage, or of several, newest first. A second run finds less to adopt, or nothing.
+    """
+    serving = list(_serving(containers))
+    recorded = deployments().standings([_deployment_of(each) for each in serving])
+    return [each.name for each in serving if _deployment_of(each) not in recorded and _adopt(each)]
+
+
+def live_version(stage: str, containers: Sequence[Listed]) -> Version | None:
+    """The version that was live last, adopted from among a stage's containers where no record tells."""
+    live = deployments().live(stage)
+    if live is None and adopt(containers):
+        live = deployments().live(stage)
+    return live
+
+
+def sealed_labels(spec: DeploymentSpec, deployment_id: str, older: Sequence[Listed]) -> dict[Label, str]:
+    """What a container keeps for its adoption in labels, which many programs read: sealed, or nothing at all.
+
+    `older` are the stage's other containers, newest first.
+    """
+    if not keyring().has_keys:
+        return {}
+    live = live_version(spec.where, older)
+    stage = (spec.project, spec.stage, deployment_id)
+    asked = keyring().seal(spec.model_dump_json(exclude_defaults=True), plan.spec_purpose(*stage))
+    before = live.model_dump_json(exclude_defaults=True) if live else ""
+    return {Label.SPEC: asked, Label.PREVIOUS: before and keyring().seal(before, plan.previous_purpose(*stage))}
+
+
+def _serving(containers: Sequence[Listed]) -> Iterator[Listed]:
+    """Of each stage, the newest container that runs and isn't a candidate beside it."""
+    seen = set()
+    for each in containers:
+        stage = (_label(each, Label.PROJECT), _label(each, Label.STAGE))
+        is_candidate = plan.has_temporary_name(each, _deployment_of(each))
+        if each.state == "running" and _label(each, Label.SPEC) and not is_candidate and stage not in seen:
+            seen.add(stage)
+            yield each
+
+
+def _adopt(container: Listed) -> bool:
+    stage = (_label(container, Label.PROJECT), _label(container, Label.STAGE), _deployment_of(container))
+    try:
+        text = keyring().open(_label(container, Label.SPEC), plan.spec_purpose(*stage))
+        spec = DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
+    except (CredentialMissing, ValidationError) as error:
+        log.warning("not_adopted", container=container.name, error=str(error))
+        return False
+    found = Found(
+        instance_id=_label(container, Label.INSTANCE),
+        image_id=container.image_id,
+        digest=_label(container, Label.DIGEST) or None,
+        container_id=container.id,
+        container_name=container.name,
+        ports=dict(container.ports),
+    )
+    return deployments().adopt(_deployment_of(container), spec, found, container.created, _previous(container, stage))
+
+
+def _previous(container: Listed, stage: tuple[str, str, str]) -> Version | None:
+    sealed = _label(container, Label.PREVIOUS)
+    if not sealed:
+        return None
+    try:
+        text = keyring().open(sealed, plan.previous_purpose(*stage))
+        return Version.model_validate_json(text, extra="ignore", context=ACCEPTED)
+    except (CredentialMissing, ValidationError) as error:
+        log.warning("previous_not_adopted", container=container.name, error=str(error))
+        return None
+
+
+def _deployment_of(container: Listed) -> str:
+    return engine().containers.labels.deployment_of(container)
+
+
+def _label(container: Listed, label: Label) -> str:
+    return engine().containers.labels.get(container.labels, label)

@@ -1,0 +1,40 @@
+"""`docker.rollback`: deploy again what was live before, by its digest and with the arguments it had."""
+
+from typing import NoReturn
+
+from tasks.adopt import live_version
+from tasks.base import MOST_RETRIES, checked, try_later
+from tasks.deploy.accept import Acceptance, accept
+from worker import plan
+from worker.celery import app
+from worker.engine import engine
+from worker.errors import Transient
+from worker.record import Version
+from worker.spec import DeploymentSpec, RollbackArguments, parse
+from worker.store import deployments
+
+
+@app.task(name="docker.rollback", base=Acceptance, bind=True)
+def rollback(self: Acceptance, /, *positional: object, **arguments: object) -> NoReturn:
+    """Accept a deployment of the version to go back to; a second run finds it recorded, whatever is live by then."""
+    asked = checked(RollbackArguments, "docker.rollback", positional, arguments)
+
+    def choose() -> tuple[DeploymentSpec, Version]:
+        try:
+            version = _target(asked)
+        except Transient as error:
+            if self.request.retries >= MOST_RETRIES:
+                raise
+            try_later(self, error)
+        return parse(DeploymentSpec, "docker.rollback", plan.rollback_arguments(version)), version
+
+    accept(self, choose)
+
+
+def _target(asked: RollbackArguments) -> Version:
+    containers = engine().containers
+    found = containers.labelled(containers.labels.select(project=asked.project, stage=asked.stage))
+    live = live_version(asked.where, found)
+    # One whose container somebody removed is the first to go back to.
+    is_there = live and any(containers.labels.deployment_of(each) == live.deployment_id for each in found)
+    return plan.rollback_target(asked, deployments().lives(asked.where), live if is_there else None)
