@@ -19,7 +19,7 @@ def cut_over(hook: Cutover, instance: Mapping[str, object], reason: str) -> None
     """
     where = f"{instance['project']}/{instance['stage']}"
     told = {"event": "cutover", "reason": reason, **instance}
-    webhook.post(hook, told, about=f"Cutting {where} over to container {instance['container_name']}")
+    webhook.post(hook, told, about=f"Cutting {where} over to image {instance['image']}")
 
 
 def say_retired(hook: Cutover, instance: Mapping[str, object]) -> None:

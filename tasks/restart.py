@@ -1,7 +1,7 @@
 """`docker.restart`: stop and start a managed container (R6)."""
 
 from tasks.base import operation
-from tasks.evidence import with_evidence
+from tasks.evidence import check_command_ran, with_evidence
 from tasks.start import StartResult
 from tasks.stop import StopArguments, stop_timeout
 from worker.celery import Lane
@@ -15,6 +15,7 @@ def restart(arguments: StopArguments) -> StartResult:
     found = containers.managed(arguments.container)
     with with_evidence(containers, found):
         restarted = containers.restart(found, stop_timeout(found, arguments.timeout))
+    check_command_ran(containers, restarted)
     return StartResult(
         container_id=restarted.id,
         container_name=restarted.name,

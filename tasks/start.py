@@ -1,7 +1,7 @@
 """`docker.start`: start a managed container (R5)."""
 
 from tasks.base import Result, operation
-from tasks.evidence import with_evidence
+from tasks.evidence import check_command_ran, with_evidence
 from worker.celery import Lane
 from worker.engine import engine
 from worker.spec import Arguments, ContainerReference
@@ -25,6 +25,7 @@ def start(arguments: StartArguments) -> StartResult:
     found = containers.managed(arguments.container)
     with with_evidence(containers, found):
         container = containers.start(found)
+    check_command_ran(containers, container)
     return StartResult(
         container_id=container.id,
         container_name=container.name,

@@ -38,8 +38,12 @@ def post(hook: Cutover, told: Mapping[str, object], *, about: str) -> None:
         )
         with response:
             text = response.read(_LONGEST_ANSWER).decode(errors="replace")
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise _failed(hook, about, f"gave no answer within {hook.timeout:g} s", retryable=True) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise _failed(hook, about, f"gave no answer ({_line(str(error))})", retryable=True) from error
+        # What comes before the last colon is urllib3's own: objects and their addresses.
+        reason = _line(str(error)).rpartition(": ")[2]
+        raise _failed(hook, about, f"gave no answer ({reason})", retryable=True) from error
     if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
         said = f" ({_line(text)})" if text.strip() else ""
         may_later = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status in _LATER

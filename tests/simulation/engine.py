@@ -137,6 +137,8 @@ class EngineApi:
             "Id": found.id,
             "RepoDigests": [f"{repository}@{found.digest}"],
             "Size": 2_000_000,
+            "Os": "linux",
+            "Architecture": "amd64",
             "Config": {"ExposedPorts": {"8080/tcp": {}}, "Labels": {}},
         }
 
@@ -178,6 +180,7 @@ class EngineApi:
             "Image": found.image.id,
             "Created": datetime.fromtimestamp(found.created, UTC).isoformat(),
             "RestartCount": 0,
+            "HostConfig": {},
             "Config": {"Image": found.image.id, "Labels": found.labels, "Env": []},
             "State": {
                 "Status": found.state,
@@ -293,7 +296,7 @@ class EngineApi:
 
     @call
     def version(self):
-        return {"Version": "20.10.24"}
+        return {"Version": "20.10.24", "Os": "linux", "Arch": "amd64"}
 
     def close(self):
         pass

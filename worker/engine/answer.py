@@ -52,6 +52,8 @@ class Container:
     """Network name to aliases."""
     stop_timeout: int | None = None
     """Seconds that it may take to stop, where it was made with them (`Config.StopTimeout`)."""
+    memory: int | None = None
+    """The most that it may have, in bytes; None if it has no limit (`HostConfig.Memory`)."""
     secrets: Sequence[str] = field(default=(), repr=False)
     """The values of its secret variables: what it says is shown without them."""
 
@@ -122,6 +124,7 @@ def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:
         addresses={name: end["IPAddress"] for name, end in networks.items() if end.get("IPAddress")},
         aliases={name: tuple(end.get("Aliases") or ()) for name, end in networks.items()},
         stop_timeout=config.get("StopTimeout"),
+        memory=data["HostConfig"].get("Memory") or None,
         secrets=secrets,
     )
 

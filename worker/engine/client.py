@@ -50,6 +50,12 @@ class Engine:
         with engine_errors("connect"):
             return str(self._api.version()["Version"])
 
+    def platform(self) -> str:
+        """What its host's programs are made for, as in `linux/amd64`."""
+        with engine_errors("connect"):
+            version = self._api.version()
+        return f"{version['Os']}/{version['Arch']}"
+
     def close(self) -> None:
         self._api.close()
 

@@ -30,6 +30,10 @@ from worker.errors import (
 )
 
 _LONGEST_TEXT = 300
+_WAY_DOWN = re.compile(
+    r".*(unable to start container process: |on endpoint \S+ \([0-9a-f]{64}\): )(Error starting userland proxy: )?"
+)
+"""Through which of the engine's parts its answer has come, which says nothing to who reads it."""
 _GERUNDS = {
     "connect": "Connecting to the engine",
     "pull": "Pulling image {image}",
@@ -156,9 +160,11 @@ _RULES = (
         StartFailed,
         "check the image's command, user and mounts",
         "start restart",
-        text=r"oci runtime|runc|executable file not found|exec format error|unable to find user|"
+        text=r"oci runtime|runc|executable file not found|exec format error|unable to find (user|group)|"
         r"failed to create (shim )?task|error while creating mount",
     ),
+    # It waits for its next start, and has no network until then.
+    _rule(EngineUnavailable, "stop it, or try again", "rename", 404, r"sandbox \S+ not found"),
     _rule(
         ContainerNotFound,
         "check the container's id or name",
@@ -223,5 +229,5 @@ def stalled(subject: Subject) -> RegistryUnavailable:
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split()).rstrip(".")
+    line = _WAY_DOWN.sub("", " ".join(text.split())).removesuffix(": unknown").rstrip(".")
     return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…"

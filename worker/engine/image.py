@@ -26,6 +26,8 @@ class Image:
     """`sha256:…` as the registry has it; None for an image that no registry has (`RepoDigests`)."""
     size: int
     """Bytes, as the engine counts them (`Size`)."""
+    platform: str
+    """What its programs are said to be made for, as in `linux/arm64` (`Os`, `Architecture`)."""
     ports: tuple[str, ...]
     """EXPOSEd, as in `8080/tcp`."""
     healthcheck: Mapping[str, object] | None
@@ -172,6 +174,7 @@ def _image(data: Mapping[str, Any], asked_for: str) -> Image:
         id=data["Id"],
         digest=_digest(data.get("RepoDigests") or [], asked_for),
         size=data["Size"],
+        platform=f"{data['Os']}/{data['Architecture']}",
         ports=tuple(sorted(config.get("ExposedPorts") or {})),
         healthcheck=healthcheck if healthcheck.get("Test", ["NONE"])[:1] != ["NONE"] else None,
         labels=config.get("Labels") or {},
