@@ -212,6 +212,9 @@ def promote(claim: Claim) -> Done:
     container = _still_proven(claim)
     if container is None:
         return _started_again(claim)
+    if unnamable := [each.id for each in older if each.name == wanted and each.state == "restarting"]:
+        # The engine can't rename one that waits for its next start. It serves nobody, so it is stopped.
+        return Done(_with(claim, displaced=[*claim.found.displaced, *unnamable]), to=Step.DISPLACE)
     # Who hung on the engine until others were done with it would give them the names of long ago.
     check_bounds(claim)
     for each in older:
@@ -381,8 +384,10 @@ def _still_proven(claim: Claim) -> Container | None:
     container = containers.inspect(_container(claim).id)
     if _is_forgiven(claim, container):
         return None
-    if container.state != "running" or container.health == "unhealthy":
-        verdict = "failed" if container.state != "running" else "unhealthy"
+    # Where it was killed before, it has its restart policy by now, and may run again only by that.
+    has_ended = container.state != "running" or container.restart_count
+    if has_ended or container.health == "unhealthy":
+        verdict = "failed" if has_ended else "unhealthy"
         raise not_proven(claim.spec, container, verdict, 0, evidence_of(containers, container))
     return container
 
