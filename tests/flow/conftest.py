@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import uuid
@@ -19,6 +20,7 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from compose.jobimage import build_job_image, push
+from tests.flow.hook import Hook
 from tests.services import remove_managed, required
 
 STARTS_WITHIN = 30
@@ -175,6 +177,21 @@ def unserved_stage(second_redis_url, tmp_path, engine, images, installation):
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
     yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
     client.close()
+
+
+@pytest.fixture
+def hook(installation, stage):
+    with Hook(installation.environment["DW_CUTOVER_KEY"]) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as free:
+        free.bind(("0.0.0.0", 0))
+        return free.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,27 +1,6 @@
 """How a new version takes the place of an old one that it can't run beside; and who is told of it."""
 
-import socket
-import threading
-
-import pytest
-
-from tests.flow.hook import Hook
-from tests.flow.test_replace import BROKEN, page
-
-
-@pytest.fixture
-def hook(installation, stage):
-    with Hook(installation.environment["DW_CUTOVER_KEY"]) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-@pytest.fixture
-def free_port():
-    with socket.socket() as free:
-        free.bind(("0.0.0.0", 0))
-        return free.getsockname()[1]
+from tests.flow.test_replace import page
 
 
 def started_at(stage, result):
@@ -37,22 +16,6 @@ def test_a_fixed_port_has_the_old_version_stopped_first(stage, free_port):
     assert second["replaced"] == [first["container_id"]]
     (container,) = stage.containers()
     assert container["Names"] == [f"/{second['container_name']}"]
-
-
-@pytest.mark.parametrize("kind", ["exits", "unhealthy", "no-command"])
-def test_a_failure_after_the_old_version_was_stopped_starts_that_again(stage, images, free_port, kind):
-    image = images("broken", kind, **BROKEN[kind])
-    before = stage.deploy("shop:v1", ports={"8080/tcp": free_port})
-    started = started_at(stage, before)
-    error = stage.send("docker.deploy", **stage.deployment(image, ports={"8080/tcp": free_port})).get(
-        timeout=90, propagate=False
-    )
-    assert type(error).__name__ == {"unhealthy": "Unhealthy"}.get(kind, "StartFailed")
-    assert page(before) == "shop v1"
-    (container,) = stage.containers()
-    assert container["Id"] == before["container_id"]
-    assert started_at(stage, before) != started
-    assert stage.engine.inspect_container(before["container_id"])["HostConfig"]["RestartPolicy"]["Name"] == "always"
 
 
 def test_start_first_where_that_cannot_be_fails_and_costs_nothing(stage, free_port):
@@ -110,26 +73,6 @@ def test_a_hook_that_is_overloaded_is_asked_again(stage, hook):
     result = stage.deploy("shop:v1", cutover={"url": hook.url})
     assert result["state"] == "live"
     assert [each["reason"] for each in hook.told] == ["deployed"] * 3
-
-
-@pytest.mark.parametrize("strategy", ["start-first", "stop-first"])
-def test_a_hook_that_refuses_ends_the_deployment_and_is_led_back(stage, hook, strategy):
-    before = stage.deploy("shop:v1", aliases=["web"])
-    hook.statuses = [409]
-    asked = stage.deployment("shop:v2", aliases=["web"], strategy=strategy, cutover={"url": f"{hook.url}?token=hidden"})
-    error = stage.send("docker.deploy", **asked).get(timeout=90, propagate=False)
-    assert type(error).__name__ == "CutoverFailed"
-    message, facts = error.args
-    assert "answered 409 (said the hook)" in message
-    assert "hidden" not in str(error.args)
-    assert facts["retryable"] is False
-    assert [each["Id"] for each in stage.containers()] == [before["container_id"]]
-    refused, led_back = hook.told
-    assert (refused["reason"], led_back["reason"]) == ("deployed", "reverted")
-    assert led_back["container_id"] == before["container_id"]
-    assert page(led_back) == "shop v1"
-    networks = stage.engine.inspect_container(before["container_id"])["NetworkSettings"]["Networks"]
-    assert "web" in networks[stage.installation.network]["Aliases"]
 
 
 def test_a_hook_that_is_away_is_told_of_as_worth_a_retry(stage, free_port):
