@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
+from tasks import ports
 from tasks.adopt import adopt
 from tasks.base import Result, operation
 from tasks.stop import stop_timeout
@@ -42,6 +43,8 @@ class ReconcileResult(Result):
     """Ids of deployments that held a stage, or its place to wait, and had ended or had no record."""
     resumed: list[str]
     """Ids of deployments that nobody would have driven any more."""
+    moved: list[str]
+    """Names of containers whose host ports have changed: the cut-over hook was told where they are."""
 
 
 @operation("docker.reconcile", Lane.WORK)
@@ -61,8 +64,9 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
         adopted=adopted,
         released=released,
         resumed=resumed,
+        moved=_follow_ports(containers, standings),
     )
-    if any((removed, failed, adopted, released, resumed)):
+    if any((removed, failed, adopted, released, resumed, result.moved)):
         log.warning("reconciled", **result.model_dump())
     return result
 
@@ -97,6 +101,18 @@ def _remove(leftovers: Sequence[Listed]) -> tuple[list[str], list[str]]:
             log.warning("leftover_not_removed", container=each.name, error=error.message)
             failed.append(each.name)
     return removed, failed
+
+
+def _follow_ports(containers: Sequence[Listed], standings: Mapping[str, Standing]) -> list[str]:
+    moved = []
+    for each in ports.changed(containers, standings):
+        try:
+            # As it is by now: the hook of the one before may have taken its time.
+            if ports.follow(engine().containers.inspect(each.id)):
+                moved.append(each.name)
+        except ContainerNotFound:
+            continue
+    return moved
 
 
 def _label(container: Listed, label: Label) -> str:

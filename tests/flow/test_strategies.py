@@ -81,3 +81,21 @@ def test_a_hook_that_is_away_is_told_of_as_worth_a_retry(stage, free_port):
     assert type(error).__name__ == "CutoverFailed"
     assert error.args[1]["retryable"] is True
     assert stage.containers() == []
+
+
+def test_reconciling_notices_ports_that_changed_and_leads_requests_there(stage, hook):
+    live = stage.deploy("shop:v1", cutover={"url": hook.url})
+    # As by the engine's own restart, or the restart policy: nobody of docker-watcher is asked.
+    stage.engine.restart(live["container_id"], timeout=1)
+    hook.statuses = [503]
+    stage.ask("docker.reconcile")
+    stage.until(lambda: len(hook.told) >= 2)
+    stage.ask("docker.reconcile")
+    refused, moved = hook.told[1:]
+    assert (refused["reason"], moved["reason"]) == ("ports-changed", "ports-changed")
+    assert moved["ports"] != live["ports"]
+    assert page(moved) == "shop v1"
+    assert moved["container_id"] == live["container_id"]
+    assert json.loads(stage.record(live["deployment_id"])["found"])["ports"] == moved["ports"]
+    stage.ask("docker.reconcile")
+    assert len(hook.told) == 3

@@ -284,6 +284,11 @@ class Deployments:
         )
         return Mended(stale or None, resumed)
 
+    def holder(self, stage: str) -> str | None:
+        """Who has a stage: the id of what is under way there."""
+        held = self._redis.hget(self._key("stage", stage), "running")
+        return str(held) if held else None
+
     def live(self, stage: str) -> Version | None:
         """The version that is live in a stage, as far as records know."""
         deployment_id = self._redis.hget(self._key("stage", stage), "live")

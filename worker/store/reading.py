@@ -23,6 +23,7 @@ class Standing:
     success: str
     """Which of these it is where nothing has failed, as is known before the end."""
     container_id: str | None
+    ports: Mapping[str, int]
     error: DeploymentError | None
     unretired: Sequence[str]
     """Ids of older containers that it could not remove."""
@@ -88,6 +89,7 @@ def standing(
         outcome=outcome,
         success=success(asked, known),
         container_id=known.container_id,
+        ports=known.ports,
         error=_error(error) or _superseded(asked, superseded_by),
         unretired=known.unretired,
     )
