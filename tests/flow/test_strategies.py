@@ -1,5 +1,7 @@
 """How a new version takes the place of an old one that it can't run beside; and who is told of it."""
 
+import json
+
 from tests.flow.test_replace import page
 
 
