@@ -4,9 +4,11 @@ import pytest
 from celery import Task
 
 import tasks
+from tasks.deploy.accept import Acceptance
 from worker.celery import app
 from worker.errors import SpecInvalid
 from worker.record import ON_FAILURE, ON_SUCCESS, Step
+from worker.store.orders import NUMBERED_TASKS
 
 CONTRACT = {
     f"docker.{verb}"
@@ -45,6 +47,10 @@ def test_every_task_is_acknowledged_late_and_takes_json_only(task):
     options = {name for kind in type(task).__mro__ for name in vars(kind) if kind is not object}
     assert {name for name in vars(tasks.base.Operation) if not name.startswith("_")} <= options
     assert {name for name in vars(tasks.base.Operation) if not name.startswith("_")} <= set(vars(Task))
+
+
+def test_what_asks_something_of_a_stage_is_numbered():
+    assert {name for name, task in OURS.items() if isinstance(task, Acceptance)} == set(NUMBERED_TASKS)
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACT))
