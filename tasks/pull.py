@@ -8,18 +8,19 @@ from celery.exceptions import Reject
 
 from tasks.base import Result, operation
 from worker.celery import Lane
-from worker.engine import Login, Pulled, PullProgress, engine
+from worker.engine import Image, Login, Pulled, PullProgress, engine
 from worker.errors import DeploymentCancelled
 from worker.interrupt import Interrupt, Interrupted, interruptible
 from worker.keyring import keyring
 from worker.reference import ImageReference
 from worker.settings import Name, settings
-from worker.spec import Arguments, Image, PullPolicy, check_policy
+from worker.spec import Arguments, PullPolicy, check_policy
+from worker.spec import Image as ImageName
 from worker.store import credentials
 
 
 class PullArguments(Arguments):
-    image: Image
+    image: ImageName
     credential: Name | None = None
     policy: PullPolicy = "always"
 
@@ -41,7 +42,7 @@ def pull(arguments: PullArguments) -> PullResult:
     reference = ImageReference.parse(arguments.image)
     with interruptible.running(str(current_task.request.id)) as interrupt:
         try:
-            pulled = fetch(reference, arguments.credential, arguments.policy, interrupt=interrupt)
+            fetched = fetch(reference, arguments.credential, arguments.policy, interrupt=interrupt)
         except Interrupted:
             if interruptible.is_ending:
                 raise Reject(requeue=True) from None
@@ -49,12 +50,19 @@ def pull(arguments: PullArguments) -> PullResult:
                 f"Pulling image {reference} was cancelled; pull it again when it is wanted.",
                 {"step": "pull", "image": str(reference)},
             ) from None
+    if isinstance(fetched, Image):
+        return _result(reference, fetched, downloaded=False)
+    image = engine().images.inspect(reference.pinned(fetched.digest), called=str(reference))
+    return _result(reference, image, downloaded=fetched.downloaded)
+
+
+def _result(reference: ImageReference, image: Image, *, downloaded: bool) -> PullResult:
     return PullResult(
         image=str(reference),
-        image_id=pulled.image.id,
-        digest=pulled.image.digest,
-        size=pulled.image.size,
-        pulled=pulled.downloaded,
+        image_id=image.id,
+        digest=image.digest,
+        size=image.size,
+        pulled=downloaded,
     )
 
 
@@ -66,8 +74,10 @@ def fetch(
     patience: float = math.inf,
     on_progress: Callable[[PullProgress], None] | None = None,
     interrupt: Interrupt | None = None,
-) -> Pulled:
+) -> Image | Pulled:
     """Bring an image to the engine, with the credential named or else the registry's own.
+
+    The image itself comes back where the engine had it, and policy `missing` asks no further.
 
     `patience` is how many seconds the engine may be silent, where that is less than the stall timeout.
     The password is opened here, handed to the engine with this one call, and kept nowhere.
@@ -76,7 +86,7 @@ def fetch(
     """
     check_policy(reference)
     if policy == "missing" and (present := engine().images.find(str(reference))):
-        return Pulled(present, downloaded=False)
+        return present
     found = credentials().resolve(reference.registry, credential)
     return engine().images.pull(
         reference,

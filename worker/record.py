@@ -9,10 +9,10 @@
                                                         (alias) ─▶ (cutover) ─▶ promote ─▶ (drain) ─▶ retire
                                                            └────────────┴──────────┴───▶ (revert)┘
 
-Those in brackets are left out where they have nothing to do (`following`). Beside these: `create` goes to `report`
-where the same runs already; from `prove` to `promote` all go back to `start`, and `start` to `create`, once, where the
-engine may have died meanwhile; and one that waits in `expire` goes to `pull` once its stage is free
-(`store/close.lua`).
+Those in brackets are left out where they have nothing to do (`following`). Beside these: `pull` goes to `create` where
+the engine has the image and nothing is pulled; `create` goes to `report` where the same runs already; from `prove` to
+`promote` all go back to `start`, and `start` to `create`, once, where the engine may have died meanwhile; and one that
+waits in `expire` goes to `pull` once its stage is free (`store/close.lua`).
 
 An order to a whole stage (`docker.stage`) has a record as well, and waits for the stage in the same way:
 

@@ -17,7 +17,7 @@ from tasks.pull import fetch
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
-from worker.engine import Container, ContainerRef, Listed, PullProgress, engine
+from worker.engine import Container, ContainerRef, Image, Listed, PullProgress, engine
 from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
 from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
@@ -41,10 +41,13 @@ def expire(claim: Claim) -> None:
 
 @step(Step.PULL)
 def pull(claim: Claim) -> Done:
-    """Bring the image; from here on it is its id, wherever its tag moves. A rollback knows it by its id beforehand."""
+    """Bring the image; from here on it is its digest, and then its id, wherever its tag moves.
+
+    A rollback knows its id beforehand.
+    """
     known, reference = claim.found.image_id, ImageReference.parse(claim.spec.image)
-    if known and engine().images.find(known):
-        return Done(claim.found)
+    if known and (image := engine().images.find(known)):
+        return Done(_inspected(claim, image), to=Step.CREATE)
     if known and not reference.digest:
         raise ImageNotFound(
             f"Pulling image {reference} failed: the engine no longer has it as it was, and no registry ever had it; "
@@ -57,7 +60,7 @@ def pull(claim: Claim) -> Done:
         check_bounds(claim)
         say(progress)
 
-    pulled = fetch(
+    fetched = fetch(
         reference,
         claim.spec.credential,
         claim.spec.policy,
@@ -65,14 +68,18 @@ def pull(claim: Claim) -> Done:
         on_progress=on_progress,
         interrupt=claim.interrupt,
     )
-    return Done(_with(claim, image_id=pulled.image.id, digest=pulled.image.digest))
+    if isinstance(fetched, Image):
+        return Done(_inspected(claim, fetched), to=Step.CREATE)
+    return Done(_with(claim, image_id=None, digest=fetched.digest))
 
 
 @step(Step.INSPECT)
 def inspect(claim: Claim) -> Done:
-    """Read what the image exposes."""
-    image = engine().images.inspect(_known(claim.found.image_id), called=claim.spec.image)
-    return Done(_with(claim, exposed=list(image.ports)))
+    """Read which image it is, and what it exposes."""
+    spec, found = claim.spec, claim.found
+    # A record of an earlier version of this code has the id already.
+    pulled = found.image_id or ImageReference.parse(spec.image).pinned(_known(found.digest))
+    return Done(_inspected(claim, engine().images.inspect(pulled, called=spec.image)))
 
 
 @step(Step.CREATE)
@@ -321,6 +328,12 @@ def report(claim: Claim) -> None:
             say_retired(claim.spec.cutover, outcome.result(claim))
         except CutoverFailed as error:
             log.warning("retirement_not_told", error=error.message)
+
+
+def _inspected(claim: Claim, image: Image) -> Found:
+    # The digest that was pulled, where one was: the engine may know the image by several.
+    digest = claim.found.digest or image.digest
+    return _with(claim, image_id=image.id, digest=digest, exposed=list(image.ports))
 
 
 def _with(claim: Claim, **found: object) -> Found:

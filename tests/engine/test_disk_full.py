@@ -51,11 +51,12 @@ def test_a_full_disk_is_named_and_final(small_engine, make_image, login):
 
 
 def test_a_disk_that_is_full_by_now_takes_no_container(small_engine, data, make_image, login):
-    image = small_engine.images.pull(make_image("small-enough"), login=login).image
+    reference = make_image("small-enough")
+    small_engine.images.pull(reference, login=login)
     with contextlib.suppress(OSError), (data / "filling").open("wb", buffering=0) as filling:
         while True:
             filling.write(bytes(4096))
     with pytest.raises(DiskFull, match="one-too-many"):
         small_engine.containers.create(
-            ContainerSpec(image="shop:v1", name="one-too-many", image_id=image.id, network="none")
+            ContainerSpec(image="shop:v1", name="one-too-many", image_id=str(reference), network="none")
         )

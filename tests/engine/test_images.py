@@ -11,13 +11,13 @@ from worker.errors import ImageNotFound, PullDenied, RegistryUnavailable
 from worker.reference import ImageReference
 
 
-def test_a_pull_brings_the_image_of_the_registrys_digest(engine, raw, make_image, login):
+def test_a_pull_brings_the_image_of_the_registrys_digest(raw, make_image, pull):
     reference = make_image("pulled")
-    pulled = engine.images.pull(reference, login=login)
+    image = pull(reference)
     found = raw.inspect_image(str(reference))
-    assert pulled.image.id == found["Id"]
-    assert found["RepoDigests"] == [reference.pinned(pulled.image.digest)]
-    assert pulled.image.size == found["Size"]
+    assert image.id == found["Id"]
+    assert found["RepoDigests"] == [reference.pinned(image.digest)]
+    assert image.size == found["Size"]
 
 
 def test_a_second_pull_downloads_nothing(engine, make_image, login):
@@ -26,12 +26,12 @@ def test_a_second_pull_downloads_nothing(engine, make_image, login):
     assert not engine.images.pull(reference, login=login).downloaded
 
 
-def test_a_pull_by_digest_brings_what_the_tag_once_was(engine, make_image, login):
-    first = engine.images.pull(make_image("moved", page="one"), login=login).image
+def test_a_pull_by_digest_brings_what_the_tag_once_was(make_image, pull):
+    first = pull(make_image("moved", page="one"))
     reference = make_image("moved", page="two")
-    assert engine.images.pull(reference, login=login).image.id != first.id
+    assert pull(reference).id != first.id
     pinned = ImageReference.parse(reference.pinned(first.digest))
-    assert engine.images.pull(pinned, login=login).image.id == first.id
+    assert pull(pinned).id == first.id
 
 
 def test_a_tag_that_moves_while_its_image_is_pulled_changes_nothing(engine, raw, make_image, shop, login):
@@ -40,16 +40,18 @@ def test_a_tag_that_moves_while_its_image_is_pulled_changes_nothing(engine, raw,
         reference, login=login, on_progress=lambda _: raw.tag(shop.id, reference.name, reference.tag)
     )
     assert raw.inspect_image(str(reference))["Id"] == shop.id
-    assert pulled.image.id == raw.inspect_image(reference.pinned(pulled.image.digest))["Id"] != shop.id
+    image = engine.images.inspect(reference.pinned(pulled.digest))
+    assert image.id != shop.id
+    assert image.digest == pulled.digest
 
 
-def test_an_image_says_what_it_exposes_checks_and_is_labelled_with(engine, make_image, login):
+def test_an_image_says_what_it_exposes_checks_and_is_labelled_with(make_image, pull):
     made = make_image("described", expose=("8080/tcp", "53/udp"), labels={"team": "a"})
-    image = engine.images.pull(made, login=login).image
+    image = pull(made)
     assert image.ports == ("53/udp", "8080/tcp")
     assert image.healthcheck["Test"]
     assert image.labels["team"] == "a"
-    bare = engine.images.pull(make_image("bare", healthcheck=None, expose=()), login=login).image
+    bare = pull(make_image("bare", healthcheck=None, expose=()))
     assert (bare.ports, bare.healthcheck) == ((), None)
 
 

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker
@@ -65,8 +65,10 @@ class PullProgress:
 class Pulled:
     """What a pull brought."""
 
-    image: Image
+    digest: str
+    """`sha256:…`, as the registry has it: with it the image is found, wherever its tag points by now."""
     downloaded: bool
+    """False where it was there already, under this very name."""
 
 
 class Images:
@@ -86,8 +88,7 @@ class Images:
     ) -> Pulled:
         """Pull an image and read the stream to its end, where the engine hides the errors of an answer 200.
 
-        `stall_timeout` is how many seconds may pass without progress. The image that comes back is the one of
-        the digest that was pulled, wherever the tag points by now. A second run finds the layers present.
+        `stall_timeout` is how many seconds may pass without progress. A second run finds the layers present.
         `on_progress` may raise to break the pull off: that closes the stream, and so cancels it at the engine. So
         does `interrupt`, from another thread and also while the engine says nothing.
 
@@ -108,8 +109,7 @@ class Images:
             raise EngineUnavailable(
                 f"{subject} failed: the engine's answer ended too soon; try again.", subject.facts()
             )
-        image = self.inspect(reference.pinned(digest))
-        return Pulled(replace(image, digest=digest), downloaded)
+        return Pulled(digest, downloaded)
 
     def inspect(self, image: str, called: str | None = None) -> Image:
         """Read an image by reference or id; `called` is its name in errors.
@@ -179,7 +179,9 @@ def _image(data: Mapping[str, Any], asked_for: str) -> Image:
 
 
 def _digest(repo_digests: Sequence[str], asked_for: str) -> str | None:
-    # One image can come from several repositories, each with a manifest, and so a digest, of its own.
+    # One image can have several manifests, each with a digest of its own, in several repositories and in one.
+    if "@" in asked_for:
+        return asked_for.partition("@")[2]
     known = [ImageReference.parse(each) for each in repo_digests]
     same = [each for each in known if re.match(rf"{re.escape(each.name)}[:@]", asked_for)]
     return next((each.digest for each in same or known), None)
