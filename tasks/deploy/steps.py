@@ -8,7 +8,7 @@ import structlog
 
 from tasks.adopt import sealed_labels
 from tasks.connect import attach, detach
-from tasks.create import host_ports, make
+from tasks.create import host_ports, make, open_secrets
 from tasks.cutover import cut_over, instance_of, say_retired
 from tasks.deploy import outcome
 from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
@@ -19,6 +19,7 @@ from worker import plan
 from worker.driver import send
 from worker.engine import Container, ContainerRef, Image, Listed, PullProgress, engine
 from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
+from worker.keyring import keyring
 from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
@@ -86,9 +87,9 @@ def inspect(claim: Claim) -> Done:
 def create(claim: Claim) -> Done:
     """Make the container, unless one of the same image and arguments runs already."""
     spec, found, containers = claim.spec, claim.found, engine().containers
-    mark = plan.fingerprint(spec, _known(found.image_id), settings().network)
+    marks = plan.fingerprints(keyring(), spec, _known(found.image_id), settings().network, open_secrets(spec))
     older = _older_instances(claim)
-    twin = plan.live_twin(containers.labels, older, mark)
+    twin = plan.live_twin(containers.labels, older, marks)
     if twin and not spec.force and (unchanged := _unchanged(claim, containers.inspect(twin.id))):
         return Done(unchanged, to=Step.REPORT)
     wanted = _wanted_name(claim)
@@ -107,7 +108,7 @@ def create(claim: Claim) -> Done:
         container,
         name=plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted)),
         labels=containers.labels,
-        mark=mark,
+        mark=marks[0],
         sealed=sealed_labels(spec, claim.id, older),
         withhold_aliases=bool(older),
     )

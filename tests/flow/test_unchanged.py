@@ -101,3 +101,18 @@ def test_a_record_whose_pull_an_earlier_version_committed_goes_through(stage):
     result = stage.client.AsyncResult(deployment_id).get(timeout=60)
     assert (result["state"], result["image_id"], result["digest"]) == ("live", image["image_id"], image["digest"])
     assert list(result["ports"]) == ["8080/tcp"]
+
+
+def sealed(stage, value):
+    ended = stage.installation.dw("seal", f"{stage.project}/{stage.name}", "TOKEN", input=value)
+    assert ended.returncode == 0, ended.stderr
+    return {"TOKEN": ended.stdout.strip()}
+
+
+def test_a_secret_that_is_sealed_anew_is_no_change_and_another_one_is(stage):
+    first = stage.deploy("shop:v1", secret_env=sealed(stage, "hunter2"))
+    assert stage.deploy("shop:v1", secret_env=sealed(stage, "hunter2"))["state"] == "unchanged"
+    other = stage.deploy("shop:v1", secret_env=sealed(stage, "hunter3"))
+    assert other["replaced"] == [first["container_id"]]
+    environment = stage.engine.inspect_container(other["container_id"])["Config"]["Env"]
+    assert "TOKEN=hunter3" in environment
