@@ -16,7 +16,7 @@ from worker.reference import ImageReference
 from worker.settings import Name, settings
 from worker.spec import Arguments, PullPolicy, check_policy
 from worker.spec import Image as ImageName
-from worker.store import credentials
+from worker.store import credentials, pulled_images
 
 
 class PullArguments(Arguments):
@@ -51,12 +51,13 @@ def pull(arguments: PullArguments) -> PullResult:
                 {"step": "pull", "image": str(reference)},
             ) from None
     if isinstance(fetched, Image):
-        return _result(reference, fetched, downloaded=False)
-    image = engine().images.inspect(reference.pinned(fetched.digest), called=str(reference))
-    return _result(reference, image, downloaded=fetched.downloaded)
-
-
-def _result(reference: ImageReference, image: Image, *, downloaded: bool) -> PullResult:
+        image, downloaded = fetched, False
+    else:
+        image = engine().images.inspect(reference.pinned(fetched.digest), called=str(reference))
+        downloaded = fetched.downloaded
+    if downloaded:
+        pulled_images().note_pulled(image.id, reference.names_of(image.digest))
+    pulled_images().note_asked_for(image.id)
     return PullResult(
         image=str(reference),
         image_id=image.id,

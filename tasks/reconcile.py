@@ -5,7 +5,7 @@ isn't managed here, none of a deployment that is under way, and none that is you
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 
@@ -19,7 +19,7 @@ from worker.errors import ContainerNotFound, DeploymentError
 from worker.labels import Label
 from worker.settings import settings
 from worker.spec import Arguments
-from worker.store import Standing, deployments
+from worker.store import deployments
 
 log = structlog.get_logger()
 
@@ -50,8 +50,7 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     released, resumed = _mend_stages()
     labels = engine().containers.labels
     containers = [each for each in engine().containers.labelled(labels.select()) if labels.are_ours(each.labels)]
-    standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
-    removed, failed = _remove(list(_leftovers(containers, standings)))
+    removed, failed = remove_leftovers(list(leftovers(containers)))
     adopted = adopt(containers)
     result = ReconcileResult(
         host=settings().host,
@@ -73,7 +72,9 @@ def _mend_stages() -> tuple[list[str], list[str]]:
     return released, [resumed for each in mended for resumed in each.resumed]
 
 
-def _leftovers(containers: Sequence[Listed], standings: Mapping[str, Standing]) -> Iterator[Listed]:
+def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
+    """Those of this namespace's containers that ended deployments have left."""
+    standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
     unretired = {each for standing in standings.values() for each in standing.unretired}
     for each in containers:
         is_young = time.time() - each.created < settings().reconcile_grace
@@ -84,9 +85,10 @@ def _leftovers(containers: Sequence[Listed], standings: Mapping[str, Standing]) 
             yield each
 
 
-def _remove(leftovers: Sequence[Listed]) -> tuple[list[str], list[str]]:
+def remove_leftovers(containers: Sequence[Listed]) -> tuple[list[str], list[str]]:
+    """Stop and remove containers; returns the names of those that are gone, and of those that the engine has still."""
     removed, failed = [], []
-    for each in leftovers:
+    for each in containers:
         try:
             engine().containers.stop(each, stop_timeout(engine().containers.inspect(each.id)))
             if engine().containers.remove(each, force=True):

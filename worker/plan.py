@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from worker.engine import Container, ContainerSpec, Listed
+from worker.engine import Container, ContainerSpec, Listed, ListedImage
 from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
 from worker.keyring import Keyring
 from worker.labels import Label, Labels
@@ -237,6 +237,19 @@ def check_order(order: StageOrder, found: Sequence[Listed]) -> None:
 
 def no_container(where: str) -> ContainerNotFound:
     return ContainerNotFound(f"Stage {where} has no container: see `dw ps --all`.", {"stage": where})
+
+
+def is_ours_alone(image: ListedImage, pulled_as: Collection[str]) -> bool:
+    """Whether an image was pulled under these names, and has none that somebody else gave it.
+
+    Digests aren't given but come with pulls and pushes: one of a repository that it was pulled from is ours.
+    """
+    repositories = {ImageReference.parse(each).name for each in pulled_as}
+    return (
+        bool(pulled_as)
+        and set(image.tags) <= set(pulled_as)
+        and {each.partition("@")[0] for each in image.digests} <= repositories
+    )
 
 
 def container_spec(

@@ -117,6 +117,8 @@ class Found(BaseModel):
     instance_id: str | None = None
     image_id: str | None = None
     digest: str | None = None
+    downloaded: bool = False
+    """The pull brought it, and the engine didn't have it under that name before."""
     exposed: list[str] = []
     container_id: str | None = None
     container_name: str | None = None

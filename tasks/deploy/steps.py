@@ -24,7 +24,7 @@ from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
 from worker.settings import settings
-from worker.store import deployments
+from worker.store import deployments, pulled_images
 
 log = structlog.get_logger()
 
@@ -48,6 +48,7 @@ def pull(claim: Claim) -> Done:
     """
     known, reference = claim.found.image_id, ImageReference.parse(claim.spec.image)
     if known and (image := engine().images.find(known)):
+        pulled_images().note_used(image.id)
         return Done(_inspected(claim, image), to=Step.CREATE)
     if known and not reference.digest:
         raise ImageNotFound(
@@ -70,17 +71,22 @@ def pull(claim: Claim) -> Done:
         interrupt=claim.interrupt,
     )
     if isinstance(fetched, Image):
+        pulled_images().note_used(fetched.id)
         return Done(_inspected(claim, fetched), to=Step.CREATE)
-    return Done(_with(claim, image_id=None, digest=fetched.digest))
+    return Done(_with(claim, image_id=None, digest=fetched.digest, downloaded=fetched.downloaded))
 
 
 @step(Step.INSPECT)
 def inspect(claim: Claim) -> Done:
     """Read which image it is, and what it exposes."""
-    spec, found = claim.spec, claim.found
+    reference, found = ImageReference.parse(claim.spec.image), claim.found
     # A record of an earlier version of this code has the id already.
-    pulled = found.image_id or ImageReference.parse(spec.image).pinned(_known(found.digest))
-    return Done(_inspected(claim, engine().images.inspect(pulled, called=spec.image)))
+    pulled = found.image_id or reference.pinned(_known(found.digest))
+    image = engine().images.inspect(pulled, called=str(reference))
+    if found.downloaded:
+        pulled_images().note_pulled(image.id, reference.names_of(found.digest))
+    pulled_images().note_used(image.id)
+    return Done(_inspected(claim, image))
 
 
 @step(Step.CREATE)

@@ -99,6 +99,75 @@ def test_no_such_image_on_the_engine(engine):
     assert engine.images.find("acme/nothing:v1") is None
 
 
+@pytest.fixture
+def listed(engine):
+    """An image as a list shows it."""
+
+    def find(image_id):
+        (found,) = [each for each in engine.images.list() if each.id == image_id]
+        return found
+
+    return find
+
+
+def test_an_image_is_listed_with_its_names_and_removed_with_all_of_them(engine, raw, make_image, pull, listed):
+    reference = make_image("listed", layers=[1000])
+    image = pull(reference)
+    raw.tag(image.id, f"{reference.name}-too", "v2")
+    found = listed(image.id)
+    assert (set(found.tags), found.digests) == (
+        {str(reference), f"{reference.name}-too:v2"},
+        [reference.pinned(image.digest)],
+    )
+    assert (found.size, found.parent) == (image.size, "")
+    assert engine.images.remove(found)
+    assert engine.images.find(image.id) is None
+    assert not engine.images.remove(found)
+
+
+def test_an_image_whose_tag_has_moved_is_removed_by_its_digest(engine, make_image, pull, listed):
+    first = pull(make_image("left-behind", page="one"))
+    second = pull(make_image("left-behind", page="two"))
+    found = listed(first.id)
+    assert found.tags == []
+    assert engine.images.remove(found)
+    assert engine.images.find(first.id) is None
+    assert engine.images.find(second.id)
+
+
+def test_an_image_without_any_name_is_removed_by_its_id(engine, raw, make_image, pull, listed):
+    reference = make_image("nameless", layers=[1000])
+    image = pull(reference)
+    container = raw.create_container(image.id, host_config=raw.create_host_config(network_mode="none"))
+    raw.start(container)
+    # Of an image that a running container is made of, force takes the names and nothing else.
+    raw.remove_image(str(reference), force=True)
+    found = listed(image.id)
+    assert (found.tags, found.digests, found.name) == ([], [], image.id)
+    assert not engine.images.remove(found)
+    raw.remove_container(container, force=True)
+    assert engine.images.remove(found)
+
+
+def test_an_image_that_a_container_is_made_of_stays_with_its_name(engine, raw, make_image, pull, listed):
+    reference = make_image("in-use", layers=[1000])
+    image = pull(reference)
+    found = listed(image.id)
+    container = raw.create_container(image.id, host_config=raw.create_host_config(network_mode="none"))
+    assert not engine.images.remove(found)
+    assert listed(image.id) == found
+    raw.remove_container(container)
+
+
+def test_an_image_that_somebody_names_meanwhile_stays_under_that_name(engine, raw, make_image, pull, listed):
+    image = pull(make_image("adopted", layers=[1000]))
+    found = listed(image.id)
+    raw.tag(image.id, f"{image.id[7:19]}/theirs", "v1")
+    assert not engine.images.remove(found)
+    assert engine.images.find(f"{image.id[7:19]}/theirs:v1").id == image.id
+    raw.remove_image(f"{image.id[7:19]}/theirs:v1")
+
+
 def test_progress_counts_the_bytes_of_all_layers(engine, make_image, login):
     seen = []
     reference = make_image("large", layers=[3_000_000, 3_000_000])

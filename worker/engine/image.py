@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import docker
+import docker.errors
 from docker.auth import encode_header
 
 from worker.engine.connection import messages, streamed
@@ -31,6 +33,26 @@ class Image:
     healthcheck: Mapping[str, object] | None
     """`Config.Healthcheck`; None where the image has none, or switches it off."""
     labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image as a list shows it (`GET /images/json`)."""
+
+    id: str
+    tags: Sequence[str]
+    """As in `registry/repository:tag`, normalised."""
+    digests: Sequence[str]
+    """As in `registry/repository@sha256:…`, normalised."""
+    size: int
+    """Bytes, as the engine counts them (`Size`): also of layers that other images have."""
+    parent: str
+    """The id of the image that it was built from on this engine; empty for one that was pulled."""
+
+    @property
+    def name(self) -> str:
+        """What people may know it by."""
+        return next(iter([*self.tags, *self.digests]), self.id)
 
 
 @dataclass(frozen=True)
@@ -69,6 +91,10 @@ class Pulled:
     """`sha256:…`, as the registry has it: with it the image is found, wherever its tag points by now."""
     downloaded: bool
     """False where it was there already, under this very name."""
+
+
+class _InUseError(Exception):
+    """A container or another image needs the image."""
 
 
 class Images:
@@ -126,6 +152,43 @@ class Images:
         except ImageNotFound:
             return None
 
+    def list(self) -> list[ListedImage]:
+        """All images, also those without a name that others were built from.
+
+        Raises EngineUnavailable.
+        """
+        with engine_errors("images"):
+            return [_listed(data) for data in self._api.images(all=True)]
+
+    def remove(self, image: ListedImage) -> bool:
+        """Remove an image by each of its names; False if it is gone already, or a container or another image needs it.
+
+        With a name that somebody gives it meanwhile it stays, under that name. Its layers go unless others have them.
+
+        Raises EngineUnavailable.
+        """
+        gone = False
+        for name in [*image.tags, *image.digests] or [image.id]:
+            try:
+                with engine_errors("prune", image=name):
+                    gone = self._removes(name) or gone
+            except ImageNotFound:
+                # It went with the name before this one.
+                continue
+            except _InUseError:
+                break
+        return gone
+
+    def _removes(self, name: str) -> bool:
+        try:
+            # Not with what it was built from, which may be somebody else's.
+            answer = self._api.remove_image(name, noprune=True)
+        except docker.errors.APIError as error:
+            if error.status_code == HTTPStatus.CONFLICT:
+                raise _InUseError from error
+            raise
+        return any("Deleted" in each for each in answer)
+
     def _pull_stream(
         self,
         subject: Subject,
@@ -176,6 +239,29 @@ def _image(data: Mapping[str, Any], asked_for: str) -> Image:
         healthcheck=healthcheck if healthcheck.get("Test", ["NONE"])[:1] != ["NONE"] else None,
         labels=config.get("Labels") or {},
     )
+
+
+def _listed(data: Mapping[str, Any]) -> ListedImage:
+    return ListedImage(
+        id=data["Id"],
+        tags=_names(data.get("RepoTags")),
+        digests=_names(data.get("RepoDigests")),
+        size=data["Size"],
+        parent=data.get("ParentId", ""),
+    )
+
+
+def _names(listed: Sequence[str] | None) -> list[str]:
+    # `<none>:<none>` is how older engines say that there is none.
+    return [_normal(each) for each in listed or () if not each.startswith("<none>")]
+
+
+def _normal(name: str) -> str:
+    try:
+        return str(ImageReference.parse(name))
+    except ValueError:
+        # The engine may know names, as with other kinds of digests, that are refused here: no pull of ours gave it.
+        return name
 
 
 def _digest(repo_digests: Sequence[str], asked_for: str) -> str | None:
