@@ -44,7 +44,7 @@ class PruneResult(Result):
     containers: list[str]
     """Names of containers whose deployment had ended without them."""
     bytes_freed: int
-    """The images' sizes together."""
+    """The images' sizes together, and so the most that it can be."""
 
 
 @operation("docker.prune", Lane.WORK)
