@@ -12,6 +12,7 @@ from tasks import (
     inspect,
     list,  # noqa: A004  # the task, in this package
     logs,
+    prune,
     pull,
     reconcile,
     remove,
@@ -31,6 +32,7 @@ __all__ = [
     "inspect",
     "list",
     "logs",
+    "prune",
     "pull",
     "reconcile",
     "remove",

@@ -1,30 +1,29 @@
 """Host ports that have changed since they were reported: a restart by anybody gives a container others (R13)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 
 from tasks.cutover import cut_over, instance_of
 from worker.engine import Container, Listed, engine
-from worker.errors import CutoverFailed
+from worker.errors import ContainerNotFound, CutoverFailed
 from worker.labels import Label
-from worker.store import Standing, deployments
+from worker.store import deployments
 
 log = structlog.get_logger()
 
 
-def changed(containers: Sequence[Listed], standings: Mapping[str, Standing]) -> list[Listed]:
-    """Those that run, each as its deployment has left it, on other host ports than its record has."""
-    deployment_of = engine().containers.labels.deployment_of
-    return [
-        each
-        for each in containers
-        if each.state == "running"
-        and (standing := standings.get(deployment_of(each)))
-        and standing.outcome in {"live", "adopted"}
-        and standing.container_id == each.id
-        and standing.ports != each.ports
-    ]
+def follow_changed_ports(containers: Sequence[Listed]) -> list[str]:
+    """Follow the host ports of those that run on others than their record has; returns these containers' names."""
+    moved = []
+    for each in _changed(containers):
+        try:
+            # As it is by now: the hook of the one before may have taken its time.
+            if follow(engine().containers.inspect(each.id)):
+                moved.append(each.name)
+        except ContainerNotFound:
+            continue
+    return moved
 
 
 def follow(container: Container, holder: str | None = None) -> bool:
@@ -46,3 +45,13 @@ def follow(container: Container, holder: str | None = None) -> bool:
             log.warning("ports_not_followed", container=container.name, error=error.message)
             return False
     return deployments().note_ports(deployment_id, container.ports)
+
+
+def _changed(containers: Sequence[Listed]) -> Iterator[Listed]:
+    deployment_of = engine().containers.labels.deployment_of
+    standings = deployments().standings(sorted({deployment_of(each) for each in containers}))
+    for each in containers:
+        standing = standings.get(deployment_of(each))
+        is_settled = standing and standing.outcome in {"live", "adopted"} and standing.container_id == each.id
+        if standing and is_settled and each.state == "running" and standing.ports != each.ports:
+            yield each

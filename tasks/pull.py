@@ -2,24 +2,27 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from celery import current_task
 from celery.exceptions import Reject
 
 from tasks.base import Result, operation
+from tasks.prune import clear_away
 from worker.celery import Lane
-from worker.engine import Login, Pulled, PullProgress, engine
-from worker.errors import DeploymentCancelled
+from worker.engine import Image, Login, Pulled, PullProgress, engine
+from worker.errors import DeploymentCancelled, DiskFull
 from worker.interrupt import Interrupt, Interrupted, interruptible
 from worker.keyring import keyring
 from worker.reference import ImageReference
 from worker.settings import Name, settings
-from worker.spec import Arguments, Image, PullPolicy, check_policy
-from worker.store import credentials
+from worker.spec import Arguments, PullPolicy, check_policy
+from worker.spec import Image as ImageName
+from worker.store import credentials, pulled_images
 
 
 class PullArguments(Arguments):
-    image: Image
+    image: ImageName
     credential: Name | None = None
     policy: PullPolicy = "always"
 
@@ -41,7 +44,7 @@ def pull(arguments: PullArguments) -> PullResult:
     reference = ImageReference.parse(arguments.image)
     with interruptible.running(str(current_task.request.id)) as interrupt:
         try:
-            pulled = fetch(reference, arguments.credential, arguments.policy, interrupt=interrupt)
+            fetched = fetch(reference, arguments.credential, arguments.policy, interrupt=interrupt)
         except Interrupted:
             if interruptible.is_ending:
                 raise Reject(requeue=True) from None
@@ -49,12 +52,20 @@ def pull(arguments: PullArguments) -> PullResult:
                 f"Pulling image {reference} was cancelled; pull it again when it is wanted.",
                 {"step": "pull", "image": str(reference)},
             ) from None
+    if isinstance(fetched, Image):
+        image, downloaded = fetched, False
+    else:
+        image = engine().images.inspect(reference.pinned(fetched.digest), called=str(reference))
+        downloaded = fetched.downloaded
+    if downloaded:
+        pulled_images().note_pulled(image.id, reference.names_of(image.digest))
+    pulled_images().note_asked_for(image.id)
     return PullResult(
         image=str(reference),
-        image_id=pulled.image.id,
-        digest=pulled.image.digest,
-        size=pulled.image.size,
-        pulled=pulled.downloaded,
+        image_id=image.id,
+        digest=image.digest,
+        size=image.size,
+        pulled=downloaded,
     )
 
 
@@ -66,22 +77,63 @@ def fetch(
     patience: float = math.inf,
     on_progress: Callable[[PullProgress], None] | None = None,
     interrupt: Interrupt | None = None,
-) -> Pulled:
+) -> Image | Pulled:
     """Bring an image to the engine, with the credential named or else the registry's own.
 
+    The image itself comes back where the engine had it, and policy `missing` asks no further. For a full disk, room is
+    made and the pull tried again, once.
+
     `patience` is how many seconds the engine may be silent, where that is less than the stall timeout.
-    The password is opened here, handed to the engine with this one call, and kept nowhere.
+    The password is opened here, handed to the engine with this call, and kept nowhere.
 
     Raises PolicyDenied, CredentialMissing, and what `Images.pull` raises.
     """
     check_policy(reference)
     if policy == "missing" and (present := engine().images.find(str(reference))):
-        return Pulled(present, downloaded=False)
+        return present
     found = credentials().resolve(reference.registry, credential)
-    return engine().images.pull(
+    reached = PullProgress()
+
+    def listen(progress: PullProgress) -> None:
+        nonlocal reached
+        reached = progress
+        if on_progress:
+            on_progress(progress)
+
+    pull_once = partial(
+        engine().images.pull,
         reference,
         login=Login(found.username, found.password(keyring())) if found else None,
         stall_timeout=min(settings().pull_stall_timeout, patience),
-        on_progress=on_progress,
+        on_progress=listen,
         interrupt=interrupt,
+    )
+    try:
+        return pull_once()
+    except DiskFull:
+        freed = clear_away(keep=settings().prune_keep, age=0).bytes_freed
+    try:
+        return pull_once()
+    except DiskFull as error:
+        raise _no_room(reference, reached, freed) from error
+
+
+def _no_room(reference: ImageReference, reached: PullProgress, freed: int) -> DiskFull:
+    present = engine().images.list()
+    parents = {each.parent for each in present}
+    # One that others were built on counts with these. Layers that several have are counted for each: engines tell no
+    # better without a look at every volume.
+    taken = sum(each.size for each in present if each.id not in parents)
+    return DiskFull(
+        f"Pulling image {reference} failed: the engine's disk is full after {reached.current / 1e6:.1f} of "
+        f"{reached.total / 1e6:.1f} MB, its images take up to {taken / 1e6:.1f} MB, and removing old ones has freed "
+        f"up to {freed / 1e6:.1f} MB; free disk space on the engine's host.",
+        {
+            "step": "pull",
+            "image": str(reference),
+            "current": reached.current,
+            "total": reached.total,
+            "images": taken,
+            "freed": freed,
+        },
     )

@@ -5,13 +5,13 @@ isn't managed here, none of a deployment that is under way, and none that is you
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 
-from tasks import ports
 from tasks.adopt import adopt
 from tasks.base import Result, operation
+from tasks.ports import follow_changed_ports
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.celery import Lane
@@ -20,7 +20,7 @@ from worker.errors import ContainerNotFound, DeploymentError
 from worker.labels import Label
 from worker.settings import settings
 from worker.spec import Arguments
-from worker.store import Standing, deployments
+from worker.store import deployments
 
 log = structlog.get_logger()
 
@@ -53,8 +53,7 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     released, resumed = _mend_stages()
     labels = engine().containers.labels
     containers = [each for each in engine().containers.labelled(labels.select()) if labels.are_ours(each.labels)]
-    standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
-    removed, failed = _remove(list(_leftovers(containers, standings)))
+    removed, failed = remove_leftovers(list(leftovers(containers)))
     adopted = adopt(containers)
     result = ReconcileResult(
         host=settings().host,
@@ -64,7 +63,7 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
         adopted=adopted,
         released=released,
         resumed=resumed,
-        moved=_follow_ports(containers, standings),
+        moved=follow_changed_ports(containers),
     )
     if any((removed, failed, adopted, released, resumed, result.moved)):
         log.warning("reconciled", **result.model_dump())
@@ -77,7 +76,9 @@ def _mend_stages() -> tuple[list[str], list[str]]:
     return released, [resumed for each in mended for resumed in each.resumed]
 
 
-def _leftovers(containers: Sequence[Listed], standings: Mapping[str, Standing]) -> Iterator[Listed]:
+def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
+    """Those of this namespace's containers that ended deployments have left."""
+    standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
     unretired = {each for standing in standings.values() for each in standing.unretired}
     for each in containers:
         is_young = time.time() - each.created < settings().reconcile_grace
@@ -88,9 +89,10 @@ def _leftovers(containers: Sequence[Listed], standings: Mapping[str, Standing]) 
             yield each
 
 
-def _remove(leftovers: Sequence[Listed]) -> tuple[list[str], list[str]]:
+def remove_leftovers(containers: Sequence[Listed]) -> tuple[list[str], list[str]]:
+    """Stop and remove containers; returns the names of those that are gone, and of those that the engine has still."""
     removed, failed = [], []
-    for each in leftovers:
+    for each in containers:
         try:
             engine().containers.stop(each, stop_timeout(engine().containers.inspect(each.id)))
             if engine().containers.remove(each, force=True):
@@ -101,18 +103,6 @@ def _remove(leftovers: Sequence[Listed]) -> tuple[list[str], list[str]]:
             log.warning("leftover_not_removed", container=each.name, error=error.message)
             failed.append(each.name)
     return removed, failed
-
-
-def _follow_ports(containers: Sequence[Listed], standings: Mapping[str, Standing]) -> list[str]:
-    moved = []
-    for each in ports.changed(containers, standings):
-        try:
-            # As it is by now: the hook of the one before may have taken its time.
-            if ports.follow(engine().containers.inspect(each.id)):
-                moved.append(each.name)
-        except ContainerNotFound:
-            continue
-    return moved
 
 
 def _label(container: Listed, label: Label) -> str:

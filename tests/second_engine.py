@@ -1,5 +1,9 @@
 """An engine beside the private one, of the same program, with no more of its own than a test needs."""
 
+import contextlib
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import docker
@@ -43,3 +47,23 @@ def answers(folder):
         return docker.APIClient(address(folder)).ping()
     except (docker.errors.DockerException, OSError):
         return False
+
+
+@contextlib.contextmanager
+def on_small_disk(worker_id, megabytes):
+    """A second engine that keeps all that it has in so much memory: its `DOCKER_HOST`, and where it keeps that."""
+    data = Path(required("DW_SERVICES_STATE")) / f"small-{worker_id}"
+    data.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="dw-"))
+    daemon = second_engine(data.name, data=data, folder=folder)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", data], check=True)
+    try:
+        daemon.start()
+        daemon.wait_until(lambda: answers(folder), 30)
+        yield address(folder), data
+    finally:
+        daemon.stop()
+        # Refused as long as anything of the engine is left that holds it.
+        subprocess.run(["umount", data], check=True)
+        shutil.rmtree(folder)
+        data.rmdir()

@@ -70,6 +70,17 @@ def _configuration(values: Settings) -> dict[str, object]:
             "unacked_restore_throttle": 1,
             "unacked_mutex_expire": values.lease_seconds,
         },
+        "beat_schedule": {
+            "prune": {
+                "task": "docker.prune",
+                "schedule": values.prune_seconds,
+                "options": {
+                    "queue": Lane.WORK.queue(values.namespace, values.host),
+                    "expires": values.prune_seconds,
+                    "ignore_result": True,
+                },
+            }
+        },
         # A client whose Redis is down learns it in a second, not in Celery's 19.
         "result_backend_transport_options": {
             "retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}

@@ -145,7 +145,7 @@ class Unhealthy(Permanent):
 
 
 class DiskFull(Permanent):
-    """The engine's disk is full."""
+    """The engine's disk is full; in a pull it carries the bytes `current`, `total`, `freed` and `images`."""
 
 
 class DeadlineExceeded(Permanent):

@@ -1,10 +1,15 @@
 """Sealing secrets, so that they are readable only in a worker that has the keys, and only for their own use."""
 
+import base64
+import hashlib
+import hmac
 import json
 from collections.abc import Iterable
 from functools import cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from worker.errors import CredentialMissing
@@ -15,7 +20,9 @@ class Keyring:
     """Fernet keys: the first seals, all open."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        self._fernets = tuple(Fernet(key) for key in keys)
+        given = tuple(keys)
+        self._fernets = tuple(Fernet(key) for key in given)
+        self._fingerprint_keys = tuple(_fingerprint_key(key) for key in given)
 
     @property
     def has_keys(self) -> bool:
@@ -44,12 +51,26 @@ class Keyring:
             raise CredentialMissing(f"The secret given for {purpose} was sealed for something else: seal it anew.")
         return str(secret)
 
+    def fingerprints(self, content: str) -> tuple[str, ...]:
+        """The fingerprint of a content under each key, the first's first; without keys, its plain SHA-256.
+
+        Who lacks the keys can't even find out by guessing what it was made of.
+        """
+        if not self._fingerprint_keys:
+            return (hashlib.sha256(content.encode()).hexdigest(),)
+        return tuple(hmac.digest(key, content.encode(), "sha256").hex() for key in self._fingerprint_keys)
+
     def _cipher(self) -> MultiFernet:
         if not self._fernets:
             raise CredentialMissing(
                 "There is no key to seal or open secrets with: set DW_KEYS or DW_KEYS_FILE to a Fernet key."
             )
         return MultiFernet(self._fernets)
+
+
+def _fingerprint_key(key: str) -> bytes:
+    # Not the key itself: one key is for one use.
+    return HKDF(SHA256(), length=32, salt=None, info=b"fingerprint").derive(base64.urlsafe_b64decode(key))
 
 
 @cache

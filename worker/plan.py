@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from worker.engine import Container, ContainerSpec, Listed
+from worker.engine import Container, ContainerSpec, Listed, ListedImage
 from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
+from worker.keyring import Keyring
 from worker.labels import Label, Labels
 from worker.record import Version
 from worker.reference import ImageReference
@@ -38,14 +39,18 @@ def seal_purpose(project: str, stage: str, variable: str) -> str:
     return f"variable {variable} of {project}/{stage}"
 
 
-def fingerprint(spec: DeploymentSpec, image_id: str, network: str) -> str:
-    """The same for the same image and arguments, as far as they reach the container.
+def fingerprints(
+    keyring: Keyring, spec: DeploymentSpec, image_id: str, network: str, secrets: Mapping[str, str]
+) -> tuple[str, ...]:
+    """What is the same for the same image and arguments, as far as they reach the container; under each key.
 
-    Secrets count as they are sealed: nothing about their values can be learnt from it.
+    `secrets` has the values of `secret_env`: sealed anew, the same value is no change. The first fingerprint is the
+    one to write; another one fits a container of before the keys were rotated.
     """
-    asked = spec.model_dump(mode="json", exclude=_NOT_IN_CONTAINER)
-    text = json.dumps([image_id, network, asked, spec.secret_env], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # Without defaults, so that an argument which only a later version knows leaves what runs unchanged. Left out or
+    # given, a default means the same; where a version changes one, it reaches a container with the next real change.
+    asked = spec.model_dump(mode="json", exclude=_NOT_IN_CONTAINER, exclude_defaults=True)
+    return keyring.fingerprints(json.dumps([image_id, network, asked, dict(secrets)], sort_keys=True))
 
 
 def spec_purpose(project: str, stage: str, deployment_id: str) -> str:
@@ -171,10 +176,10 @@ def _is_same(version: Version, other: Version) -> bool:
     return (version.image_id, asked) == (other.image_id, other_asked)
 
 
-def live_twin(labels: Labels, older: Sequence[Listed], mark: str) -> Listed | None:
+def live_twin(labels: Labels, older: Sequence[Listed], marks: Collection[str]) -> Listed | None:
     """The newest instance that runs, if it was made of the same image with the same arguments."""
     newest = next((each for each in older if each.state == "running"), None)
-    return newest if newest and labels.get(newest.labels, Label.FINGERPRINT) == mark else None
+    return newest if newest and labels.get(newest.labels, Label.FINGERPRINT) in marks else None
 
 
 def surplus(older: Sequence[Listed], keep: int) -> list[Listed]:
@@ -232,6 +237,19 @@ def check_order(order: StageOrder, found: Sequence[Listed]) -> None:
 
 def no_container(where: str) -> ContainerNotFound:
     return ContainerNotFound(f"Stage {where} has no container: see `dw ps --all`.", {"stage": where})
+
+
+def is_ours_alone(image: ListedImage, pulled_as: Collection[str]) -> bool:
+    """Whether an image was pulled under these names, and has none that somebody else gave it.
+
+    Digests aren't given but come with pulls and pushes: one of a repository that it was pulled from is ours.
+    """
+    repositories = {ImageReference.parse(each).name for each in pulled_as}
+    return (
+        bool(pulled_as)
+        and set(image.tags) <= set(pulled_as)
+        and {each.partition("@")[0] for each in image.digests} <= repositories
+    )
 
 
 def container_spec(

@@ -9,10 +9,11 @@
                                                         (alias) ─▶ (cutover) ─▶ promote ─▶ (drain) ─▶ retire
                                                            └────────────┴──────────┴───▶ (revert)┘
 
-Those in brackets are left out where they have nothing to do (`following`). Beside these: `create` goes to `report`
-where the same runs already; from `prove` to `promote` all go back to `start`, and `start` to `create`, once, where the
-engine may have died meanwhile; `promote` to `displace`, where the older one is in a restart loop; and one that waits in
-`expire` goes to `pull` once its stage is free (`store/close.lua`).
+Those in brackets are left out where they have nothing to do (`following`). Beside these: `pull` goes to `create` where
+the engine has the image and nothing is pulled; `create` goes to `report` where the same runs already; from `prove` to
+`promote` all go back to `start`, and `start` to `create`, once, where the engine may have died meanwhile; `promote`
+goes to `displace` where the older one is in a restart loop; and one that waits in `expire` goes to `pull` once its
+stage is free (`store/close.lua`).
 
 An order to a whole stage (`docker.stage`) has a record as well, and waits for the stage in the same way:
 
@@ -117,6 +118,8 @@ class Found(BaseModel):
     instance_id: str | None = None
     image_id: str | None = None
     digest: str | None = None
+    downloaded: bool = False
+    """The pull brought it, and the engine didn't have it under that name before."""
     exposed: list[str] = []
     container_id: str | None = None
     container_name: str | None = None

@@ -61,6 +61,11 @@ class ImageReference:
         """The same image by digest."""
         return f"{self.name}@{digest}"
 
+    def names_of(self, digest: str | None) -> set[str]:
+        """What an engine calls this image once it has it; `digest` is what the pull told, where that is known."""
+        digests = {self.pinned(each) for each in (self.digest or digest,) if each}
+        return digests if self.digest else {str(self), *digests}
+
     def __str__(self) -> str:
         return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 

@@ -121,6 +121,13 @@ class Settings(BaseSettings):
     """How often each host's records and containers are compared."""
     reconcile_grace: Seconds = 60
     """The least age of a container that reconciling removes."""
+    prune_keep: Annotated[int, Field(ge=2, le=1000)] = 3
+    """Of how many versions of each stage that were live, the last ones, images stay: the present one, and what can be
+    gone back to. `DW_HISTORY` bounds it, as nothing is known of older ones."""
+    prune_age: Annotated[float, Field(ge=0, le=365 * 86_400)] = 86_400
+    """For how long at least no deployment has used an image that is removed."""
+    prune_seconds: Seconds = 86_400
+    """How often Celery beat has this host's unneeded images removed."""
     shutdown_seconds: Seconds = 30
     """How long a worker that is told to end waits for what it is at; another one goes on with the rest."""
 

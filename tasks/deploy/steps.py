@@ -8,7 +8,7 @@ import structlog
 
 from tasks.adopt import sealed_labels
 from tasks.connect import attach, detach
-from tasks.create import host_ports, make
+from tasks.create import host_ports, make, open_secrets
 from tasks.cutover import cut_over, instance_of, say_retired
 from tasks.deploy import outcome
 from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
@@ -17,13 +17,14 @@ from tasks.pull import fetch
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
-from worker.engine import Container, ContainerRef, Listed, PullProgress, engine
+from worker.engine import Container, ContainerRef, Image, Listed, PullProgress, engine
 from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
+from worker.keyring import keyring
 from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
 from worker.settings import settings
-from worker.store import deployments
+from worker.store import deployments, pulled_images
 
 log = structlog.get_logger()
 
@@ -41,10 +42,14 @@ def expire(claim: Claim) -> None:
 
 @step(Step.PULL)
 def pull(claim: Claim) -> Done:
-    """Bring the image; from here on it is its id, wherever its tag moves. A rollback knows it by its id beforehand."""
+    """Bring the image; from here on it is its digest, and then its id, wherever its tag moves.
+
+    A rollback knows its id beforehand.
+    """
     known, reference = claim.found.image_id, ImageReference.parse(claim.spec.image)
-    if known and engine().images.find(known):
-        return Done(claim.found)
+    if known and (image := engine().images.find(known)):
+        pulled_images().note_used(image.id)
+        return Done(_inspected(claim, image), to=Step.CREATE)
     if known and not reference.digest:
         raise ImageNotFound(
             f"Pulling image {reference} failed: the engine no longer has it as it was, and no registry ever had it; "
@@ -57,7 +62,7 @@ def pull(claim: Claim) -> Done:
         check_bounds(claim)
         say(progress)
 
-    pulled = fetch(
+    fetched = fetch(
         reference,
         claim.spec.credential,
         claim.spec.policy,
@@ -65,23 +70,32 @@ def pull(claim: Claim) -> Done:
         on_progress=on_progress,
         interrupt=claim.interrupt,
     )
-    return Done(_with(claim, image_id=pulled.image.id, digest=pulled.image.digest))
+    if isinstance(fetched, Image):
+        pulled_images().note_used(fetched.id)
+        return Done(_inspected(claim, fetched), to=Step.CREATE)
+    return Done(_with(claim, image_id=None, digest=fetched.digest, downloaded=fetched.downloaded))
 
 
 @step(Step.INSPECT)
 def inspect(claim: Claim) -> Done:
-    """Read what the image exposes."""
-    image = engine().images.inspect(_known(claim.found.image_id), called=claim.spec.image)
-    return Done(_with(claim, exposed=list(image.ports)))
+    """Read which image it is, and what it exposes."""
+    reference, found = ImageReference.parse(claim.spec.image), claim.found
+    # A record of an earlier version of this code has the id already.
+    pulled = found.image_id or reference.pinned(_known(found.digest))
+    image = engine().images.inspect(pulled, called=str(reference))
+    if found.downloaded:
+        pulled_images().note_pulled(image.id, reference.names_of(found.digest))
+    pulled_images().note_used(image.id)
+    return Done(_inspected(claim, image))
 
 
 @step(Step.CREATE)
 def create(claim: Claim) -> Done:
     """Make the container, unless one of the same image and arguments runs already."""
     spec, found, containers = claim.spec, claim.found, engine().containers
-    mark = plan.fingerprint(spec, _known(found.image_id), settings().network)
+    marks = plan.fingerprints(keyring(), spec, _known(found.image_id), settings().network, open_secrets(spec))
     older = _older_instances(claim)
-    twin = plan.live_twin(containers.labels, older, mark)
+    twin = plan.live_twin(containers.labels, older, marks)
     if twin and not spec.force and (unchanged := _unchanged(claim, containers.inspect(twin.id))):
         return Done(unchanged, to=Step.REPORT)
     wanted = _wanted_name(claim)
@@ -100,7 +114,7 @@ def create(claim: Claim) -> Done:
         container,
         name=plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted)),
         labels=containers.labels,
-        mark=mark,
+        mark=marks[0],
         sealed=sealed_labels(spec, claim.id, older),
         withhold_aliases=bool(older),
     )
@@ -324,6 +338,12 @@ def report(claim: Claim) -> None:
             say_retired(claim.spec.cutover, outcome.result(claim))
         except CutoverFailed as error:
             log.warning("retirement_not_told", error=error.message)
+
+
+def _inspected(claim: Claim, image: Image) -> Found:
+    # The digest that was pulled, where one was: the engine may know the image by several.
+    digest = claim.found.digest or image.digest
+    return _with(claim, image_id=image.id, digest=digest, exposed=list(image.ports))
 
 
 def _with(claim: Claim, **found: object) -> Found:

@@ -55,9 +55,20 @@ def engine(namespace):
 
 
 @pytest.fixture(scope="session")
-def shop(make_image, engine, login):
+def pull(engine, login):
+    """Pull an image and read it."""
+
+    def pull(reference):
+        pulled = engine.images.pull(reference, login=login)
+        return engine.images.inspect(reference.pinned(pulled.digest))
+
+    return pull
+
+
+@pytest.fixture(scope="session")
+def shop(make_image, pull):
     """A pulled image that serves a page on port 8080."""
-    return engine.images.pull(make_image("shop"), login=login).image
+    return pull(make_image("shop"))
 
 
 @pytest.fixture(scope="session", autouse=True)

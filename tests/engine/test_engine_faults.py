@@ -13,7 +13,7 @@ import pytest
 
 from tests.engine_proxy import EngineProxy
 from tests.services import required
-from worker.engine import Container, ContainerRef, ContainerSpec, Engine, close_engine
+from worker.engine import Container, ContainerRef, ContainerSpec, Engine, ListedImage, close_engine
 from worker.engine import engine as shared_engine
 from worker.engine.container import Containers
 from worker.engine.image import Images
@@ -26,6 +26,7 @@ from worker.settings import settings
 LABELS = Labels("docker-watcher", "away")
 SHOP = ContainerRef("0123456789abcdef", "the-shop")
 IMAGE = ImageReference.parse("127.0.0.1:5000/acme/the-shop:v1")
+LISTED = ListedImage("sha256:1", [str(IMAGE)], [], 1, "")
 SPEC = ContainerSpec(name="the-shop", image="shop:v1", image_id="sha256:1", network="net")
 SEEN = Container(
     id=SHOP.id,
@@ -50,6 +51,8 @@ OPERATIONS = {
     Images.pull: lambda engine: engine.images.pull(IMAGE, stall_timeout=1),
     Images.inspect: lambda engine: engine.images.inspect("the-shop"),
     Images.find: lambda engine: engine.images.find("the-shop"),
+    Images.list: lambda engine: engine.images.list(),
+    Images.remove: lambda engine: engine.images.remove(LISTED),
     Containers.create: lambda engine: engine.containers.create(SPEC),
     Containers.inspect: lambda engine: engine.containers.inspect("the-shop"),
     Containers.managed: lambda engine: engine.containers.managed("the-shop"),
@@ -69,7 +72,7 @@ OPERATIONS = {
     Networks.connect: lambda engine: engine.networks.connect("the-shop-net", SHOP),
     Networks.disconnect: lambda engine: engine.networks.disconnect("the-shop-net", SHOP),
 }
-NAMELESS = {Containers.labelled, Containers.events}
+NAMELESS = {Containers.labelled, Containers.events, Images.list}
 # A start or stop answers 204 with no body, and one that is cut is none.
 HAVE_NO_BODY = {
     Containers.start,

@@ -11,13 +11,13 @@ from worker.errors import ImageNotFound, PullDenied, RegistryUnavailable
 from worker.reference import ImageReference
 
 
-def test_a_pull_brings_the_image_of_the_registrys_digest(engine, raw, make_image, login):
+def test_a_pull_brings_the_image_of_the_registrys_digest(raw, make_image, pull):
     reference = make_image("pulled")
-    pulled = engine.images.pull(reference, login=login)
+    image = pull(reference)
     found = raw.inspect_image(str(reference))
-    assert pulled.image.id == found["Id"]
-    assert found["RepoDigests"] == [reference.pinned(pulled.image.digest)]
-    assert pulled.image.size == found["Size"]
+    assert image.id == found["Id"]
+    assert found["RepoDigests"] == [reference.pinned(image.digest)]
+    assert image.size == found["Size"]
 
 
 def test_a_second_pull_downloads_nothing(engine, make_image, login):
@@ -26,12 +26,12 @@ def test_a_second_pull_downloads_nothing(engine, make_image, login):
     assert not engine.images.pull(reference, login=login).downloaded
 
 
-def test_a_pull_by_digest_brings_what_the_tag_once_was(engine, make_image, login):
-    first = engine.images.pull(make_image("moved", page="one"), login=login).image
+def test_a_pull_by_digest_brings_what_the_tag_once_was(make_image, pull):
+    first = pull(make_image("moved", page="one"))
     reference = make_image("moved", page="two")
-    assert engine.images.pull(reference, login=login).image.id != first.id
+    assert pull(reference).id != first.id
     pinned = ImageReference.parse(reference.pinned(first.digest))
-    assert engine.images.pull(pinned, login=login).image.id == first.id
+    assert pull(pinned).id == first.id
 
 
 def test_a_tag_that_moves_while_its_image_is_pulled_changes_nothing(engine, raw, make_image, shop, login):
@@ -40,16 +40,18 @@ def test_a_tag_that_moves_while_its_image_is_pulled_changes_nothing(engine, raw,
         reference, login=login, on_progress=lambda _: raw.tag(shop.id, reference.name, reference.tag)
     )
     assert raw.inspect_image(str(reference))["Id"] == shop.id
-    assert pulled.image.id == raw.inspect_image(reference.pinned(pulled.image.digest))["Id"] != shop.id
+    image = engine.images.inspect(reference.pinned(pulled.digest))
+    assert image.id != shop.id
+    assert image.digest == pulled.digest
 
 
-def test_an_image_says_what_it_exposes_checks_and_is_labelled_with(engine, make_image, login):
+def test_an_image_says_what_it_exposes_checks_and_is_labelled_with(make_image, pull):
     made = make_image("described", expose=("8080/tcp", "53/udp"), labels={"team": "a"})
-    image = engine.images.pull(made, login=login).image
+    image = pull(made)
     assert image.ports == ("53/udp", "8080/tcp")
     assert image.healthcheck["Test"]
     assert image.labels["team"] == "a"
-    bare = engine.images.pull(make_image("bare", healthcheck=None, expose=()), login=login).image
+    bare = pull(make_image("bare", healthcheck=None, expose=()))
     assert (bare.ports, bare.healthcheck) == ((), None)
 
 
@@ -95,6 +97,75 @@ def test_no_such_image_on_the_engine(engine):
     with pytest.raises(ImageNotFound, match="acme/nothing:v1"):
         engine.images.inspect("acme/nothing:v1")
     assert engine.images.find("acme/nothing:v1") is None
+
+
+@pytest.fixture
+def listed(engine):
+    """An image as a list shows it."""
+
+    def find(image_id):
+        (found,) = [each for each in engine.images.list() if each.id == image_id]
+        return found
+
+    return find
+
+
+def test_an_image_is_listed_with_its_names_and_removed_with_all_of_them(engine, raw, make_image, pull, listed):
+    reference = make_image("listed", layers=[1000])
+    image = pull(reference)
+    raw.tag(image.id, f"{reference.name}-too", "v2")
+    found = listed(image.id)
+    assert (set(found.tags), found.digests) == (
+        {str(reference), f"{reference.name}-too:v2"},
+        [reference.pinned(image.digest)],
+    )
+    assert (found.size, found.parent) == (image.size, "")
+    assert engine.images.remove(found)
+    assert engine.images.find(image.id) is None
+    assert not engine.images.remove(found)
+
+
+def test_an_image_whose_tag_has_moved_is_removed_by_its_digest(engine, make_image, pull, listed):
+    first = pull(make_image("left-behind", page="one"))
+    second = pull(make_image("left-behind", page="two"))
+    found = listed(first.id)
+    assert found.tags == []
+    assert engine.images.remove(found)
+    assert engine.images.find(first.id) is None
+    assert engine.images.find(second.id)
+
+
+def test_an_image_without_any_name_is_removed_by_its_id(engine, raw, make_image, pull, listed):
+    reference = make_image("nameless", layers=[1000])
+    image = pull(reference)
+    container = raw.create_container(image.id, host_config=raw.create_host_config(network_mode="none"))
+    raw.start(container)
+    # Of an image that a running container is made of, force takes the names and nothing else.
+    raw.remove_image(str(reference), force=True)
+    found = listed(image.id)
+    assert (found.tags, found.digests, found.name) == ([], [], image.id)
+    assert not engine.images.remove(found)
+    raw.remove_container(container, force=True)
+    assert engine.images.remove(found)
+
+
+def test_an_image_that_a_container_is_made_of_stays_with_its_name(engine, raw, make_image, pull, listed):
+    reference = make_image("in-use", layers=[1000])
+    image = pull(reference)
+    found = listed(image.id)
+    container = raw.create_container(image.id, host_config=raw.create_host_config(network_mode="none"))
+    assert not engine.images.remove(found)
+    assert listed(image.id) == found
+    raw.remove_container(container)
+
+
+def test_an_image_that_somebody_names_meanwhile_stays_under_that_name(engine, raw, make_image, pull, listed):
+    image = pull(make_image("adopted", layers=[1000]))
+    found = listed(image.id)
+    raw.tag(image.id, f"{image.id[7:19]}/theirs", "v1")
+    assert not engine.images.remove(found)
+    assert engine.images.find(f"{image.id[7:19]}/theirs:v1").id == image.id
+    raw.remove_image(f"{image.id[7:19]}/theirs:v1")
 
 
 def test_progress_counts_the_bytes_of_all_layers(engine, make_image, login):

@@ -74,7 +74,7 @@ def test_a_manifest_that_is_not_of_the_digest_asked_for_is_refused(engine, make_
     with pytest.raises(RegistryUnavailable, match=f"{digest}.*verification failed"):
         engine.images.pull(pinned, login=login)
     proxy.fault = ("", "")
-    assert engine.images.pull(pinned, login=login).image.digest == f"sha256:{digest}"
+    assert engine.images.pull(pinned, login=login).digest == f"sha256:{digest}"
 
 
 def manifest(reference, registry, login):

@@ -21,7 +21,7 @@ def reference(make_image, registry, tokens):
 
 
 def test_a_login_is_good_for_a_token(engine, reference, login):
-    assert engine.images.pull(reference, login=login).image.digest
+    assert engine.images.pull(reference, login=login).digest
 
 
 @pytest.mark.parametrize("other", [None, Login("deployer", "wrong")], ids=["none", "wrong"])

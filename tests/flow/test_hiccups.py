@@ -95,6 +95,19 @@ def served(another, engine):
     return served
 
 
+def test_an_image_that_vanishes_before_its_container_is_made_costs_that_deployment_alone(served, proxy, images):
+    before = [each["Id"] for each in served.containers()]
+    image = images("vanishing", "v1", layers=[1000])
+    proxy.once = (CALLS["create"], "silent")
+    sent = served.send("docker.deploy", **served.deployment(image))
+    served.until(lambda: proxy.once is None)
+    served.engine.remove_image(image, force=True)
+    error = sent.get(timeout=60, propagate=False)
+    assert (type(error).__name__, error.args[1]["step"]) == ("ImageNotFound", "create")
+    assert image in error.args[0]
+    assert [each["Id"] for each in served.containers()] == before
+
+
 @pytest.mark.parametrize("fault", ["500", "lost", "half", "garbled", "no JSON"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_deployment_gets_over_one_fault(served, proxy, call, fault):

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import redis
+from cryptography.fernet import Fernet
 
 CANARY = "canary-4f1e0c"
 
@@ -82,3 +83,20 @@ def test_a_sealed_variable_does_not_open_in_another_stage(stage, installation):
     assert type(error).__name__ == "CredentialMissing"
     assert "TOKEN" in error.args[0]
     assert stage.containers() == []
+
+
+def test_keys_that_are_rotated_are_no_change(unserved_stage):
+    stage, old = unserved_stage, unserved_stage.installation.environment["DW_KEYS"]
+
+    def sealed(**keys):
+        where = f"{stage.project}/{stage.name}"
+        return {"TOKEN": stage.installation.dw("seal", where, "TOKEN", input=CANARY, environment=keys).stdout.strip()}
+
+    stage.installation.add_credential()
+    with stage.installation.worker(stage.client):
+        first = stage.deploy("shop:v1", secret_env=sealed())
+    rotated = {"DW_KEYS": f"{Fernet.generate_key().decode()},{old}"}
+    with stage.installation.worker(stage.client, **rotated):
+        for secrets in (sealed(), sealed(**rotated)):
+            again = stage.deploy("shop:v1", secret_env=secrets)
+            assert (again["state"], again["container_id"]) == ("unchanged", first["container_id"])

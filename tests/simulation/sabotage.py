@@ -119,7 +119,7 @@ ALL = {
         "if standing.outcome is None:\n        return False",
         "if standing.outcome is None: return True",
     ),
-    "reconcile nothing": Code(reconcile._leftovers, "if not is_young and", "if False and"),  # noqa: SLF001
+    "reconcile nothing": Code(reconcile.leftovers, "if not is_young and", "if False and"),
     "undo by name": Code(
         steps.undo,
         "containers.labelled(containers.labels.select(deployment=claim.id))",

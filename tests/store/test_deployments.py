@@ -1,37 +1,18 @@
 """Records: who may do what, and when; on a real Redis, and on the one of the simulation, which must answer the same."""
 
 import json
-import uuid
 
 import pytest
-import redis
 
-from tests.simulation.clock import Clock
-from tests.simulation.keyspace import Keyspace, SimulatedRedis
 from worker.errors import DeploymentCancelled, EngineUnavailable
 from worker.record import Break, Found, Step, Version
 from worker.settings import Settings
 from worker.spec import DeploymentSpec, StageOrder, parse
 from worker.store import Committed, Deployments, Due
-from worker.store.deployments import Mended
+from worker.store.deployments import Mended, NeededImages
 
 LEASE = 0.3
 TROUBLE = EngineUnavailable("The engine is away.", {"step": "pull"})
-
-
-@pytest.fixture(params=["real", "simulated"])
-def connection(request):
-    if request.param == "simulated":
-        # Its time moves on a bit at each look, so that awaiting the end of a lease is the same on both.
-        yield SimulatedRedis(Keyspace(Clock(tick=0.002)))
-    else:
-        with redis.Redis.from_url(request.getfixturevalue("redis_url"), decode_responses=True) as connection:
-            yield connection
-
-
-@pytest.fixture
-def prefix():
-    return f"dw:{uuid.uuid4().hex[:8]}:"
 
 
 @pytest.fixture
@@ -685,3 +666,31 @@ def test_one_that_changes_nothing_is_known_as_such_before_it_is_reported(records
     records.advance(claim, Step.REPORT, Found(container_id="1", unchanged=True))
     standing = records.standings(["a"])["a"]
     assert (standing.outcome, standing.success) == (None, "unchanged")
+
+
+def test_what_is_under_way_and_the_last_live_versions_need_their_images(records):
+    """Of a row of deployments of one image, as by force, the image counts once."""
+    for number, image_id in enumerate(["one", "two", "two", "three"]):
+        records.accept(f"live{number}", spec())
+        claim = records.claim(f"live{number}", Step.PULL)
+        records.advance(claim, Step.REPORT, Found(image_id=image_id))
+        records.close(records.claim(f"live{number}", Step.REPORT))
+    assert records.needed_images(2) == NeededImages(frozenset({"two", "three"}), frozenset())
+    assert records.needed_images(9).ids == {"one", "two", "three"}
+
+    digest = f"sha256:{'5' * 64}"
+    records.accept("running", spec(image="acme/shop:5"))
+    records.advance(records.claim("running", Step.PULL), Step.INSPECT, Found(digest=digest))
+    records.accept("waiting", spec(image="acme/shop:6"))
+    repository = "docker.io/acme/shop"
+    assert records.needed_images(2).names == {f"{repository}:5", f"{repository}@{digest}", f"{repository}:6"}
+    found = Found(digest=digest, image_id="five")
+    records.advance(records.claim("running", Step.INSPECT), Step.CREATE, found)
+    assert records.needed_images(2).ids == {"two", "three", "five"}
+
+
+def test_an_order_to_a_stage_needs_no_image(records):
+    order = parse(StageOrder, "docker.stage", {"project": "shop", "stage": "live", "action": "stop"})
+    records.accept("order", order)
+    records.accept("waiting", order)
+    assert records.needed_images(2) == NeededImages(frozenset(), frozenset())

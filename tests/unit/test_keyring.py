@@ -35,3 +35,10 @@ def test_a_credential_whose_registry_was_changed_does_not_open():
     moved = Credential(mine.name, "evil.example.com", mine.username, mine.sealed)
     with pytest.raises(CredentialMissing):
         moved.password(keyring)
+
+
+def test_a_fingerprint_is_another_under_another_key_and_under_none():
+    first, second, none = (Keyring(keys).fingerprints("a") for keys in ([FIRST], [SECOND], []))
+    assert len({*first, *second, *none}) == 3
+    assert Keyring([SECOND, FIRST]).fingerprints("a") == (*second, *first)
+    assert Keyring([FIRST]).fingerprints("b") != first

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from cryptography.fernet import Fernet
 
 from worker import plan
 from worker.engine import Container, Listed
 from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
+from worker.keyring import Keyring
 from worker.labels import Label, Labels
 from worker.record import Version
 from worker.spec import DeploymentSpec, RollbackArguments, StageOrder, parse
@@ -15,8 +17,15 @@ OURS = Labels("docker-watcher", "prod")
 SPEC = parse(DeploymentSpec, "docker.deploy", {"project": "shop", "stage": "staging", "image": "acme/shop:1"})
 
 
+FIRST, SECOND = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+
 def changed(**arguments):
     return parse(DeploymentSpec, "docker.deploy", {**SPEC.model_dump(exclude_defaults=True), **arguments})
+
+
+def fingerprint(spec=SPEC, *, image_id="sha256:1", network="net", secrets=None):
+    return plan.fingerprints(Keyring([FIRST]), spec, image_id, network, secrets or {})[0]
 
 
 def listed(identity, *, name="dw-shop-staging-1", state="running", **labels):
@@ -55,14 +64,15 @@ def container(*, state="running", health=None, restart_count=0):
 
 
 def test_the_same_arguments_have_the_same_fingerprint_and_others_another():
-    mark = plan.fingerprint(SPEC, "sha256:1", "net")
-    assert mark == plan.fingerprint(changed(timeout=5, credential="other", force=True), "sha256:1", "net")
+    mark = fingerprint()
+    assert mark == fingerprint(changed(timeout=5, credential="other", force=True))
     others = [
-        plan.fingerprint(SPEC, "sha256:2", "net"),
-        plan.fingerprint(SPEC, "sha256:1", "other"),
-        plan.fingerprint(changed(env={"A": "b"}), "sha256:1", "net"),
-        plan.fingerprint(changed(secret_env={"A": "sealed"}), "sha256:1", "net"),
-        plan.fingerprint(changed(aliases=["shop"]), "sha256:1", "net"),
+        fingerprint(image_id="sha256:2"),
+        fingerprint(network="other"),
+        fingerprint(changed(env={"A": "b"})),
+        fingerprint(secrets={"A": "b"}),
+        fingerprint(secrets={"A": "c"}),
+        fingerprint(changed(aliases=["shop"])),
     ]
     assert len({mark, *others}) == len(others) + 1
 
@@ -85,6 +95,26 @@ def test_what_runs_is_removed_by_force_only(state):
 def test_an_order_to_a_stage_without_containers_is_refused():
     with pytest.raises(ContainerNotFound, match="Stage shop/staging has no container"):
         plan.check_order(order("restart"), [])
+
+
+def test_a_fingerprint_knows_a_secret_by_its_value_however_it_is_sealed():
+    marks = {fingerprint(changed(secret_env={"A": sealed}), secrets={"A": "b"}) for sealed in ("one", "another")}
+    assert len(marks) == 1
+
+
+def test_an_argument_that_has_its_default_is_in_no_fingerprint():
+    """So it can't tell versions that know it from versions that don't."""
+    assert fingerprint(changed(restart="always", read_only=False, env={}, memory=None)) == fingerprint()
+    assert fingerprint(changed(restart="no")) != fingerprint()
+
+
+def test_a_fingerprint_is_written_with_the_first_key_and_known_with_any():
+    before, after, dropped = (
+        plan.fingerprints(Keyring(keys), SPEC, "sha256:1", "net", {}) for keys in ([FIRST], [SECOND, FIRST], [SECOND])
+    )
+    assert plan.live_twin(OURS, [listed("a", fingerprint=before[0])], after)
+    assert after[0] == dropped[0] != before[0]
+    assert plan.live_twin(OURS, [listed("a", fingerprint=before[0])], dropped) is None
 
 
 def planned(spec):
@@ -253,10 +283,10 @@ def test_a_name_that_somebody_else_holds_is_a_conflict(holder, owner):
 def test_only_the_newest_running_instance_makes_a_deployment_unnecessary():
     twin, stopped = listed("a", fingerprint="f1"), listed("b", fingerprint="f1", state="exited")
     other = listed("c", fingerprint="f2")
-    assert plan.live_twin(OURS, [stopped, twin, other], "f1") is twin
-    assert plan.live_twin(OURS, [stopped], "f1") is None
+    assert plan.live_twin(OURS, [stopped, twin, other], ["f1"]) is twin
+    assert plan.live_twin(OURS, [stopped], ["f1"]) is None
     # An older version that is kept beside the newest is not the one that is asked for.
-    assert plan.live_twin(OURS, [other, twin], "f1") is None
+    assert plan.live_twin(OURS, [other, twin], ["f1"]) is None
 
 
 def test_what_is_beyond_keep_goes_oldest_first():

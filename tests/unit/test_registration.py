@@ -29,6 +29,7 @@ CONTRACT = {
         "rollback",
         "cancel",
         "reconcile",
+        "prune",
     ]
 }
 STEPS = {step.task for step in Step if step is not Step.ENDED}

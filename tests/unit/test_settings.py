@@ -25,6 +25,7 @@ def _fresh_settings(monkeypatch, tmp_path):
         ("DW_NAMESPACE", "a b"),
         ("DW_STOP_TIMEOUT", "-1"),
         ("DW_LOG_FORMAT", "xml"),
+        ("DW_PRUNE_KEEP", "1"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch, variable, value):

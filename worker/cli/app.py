@@ -7,7 +7,7 @@ import typer
 
 from worker.cli import client, deploy, history, order
 from worker.cli import credential as credential_commands
-from worker.cli.output import errors_shown, out, show_json, show_table, urls
+from worker.cli.output import errors_shown, megabytes, out, show_json, show_table, urls
 from worker.errors import SpecInvalid
 from worker.keyring import keyring
 from worker.plan import no_container, seal_purpose
@@ -217,6 +217,26 @@ def rm(
 ) -> None:
     """Remove a stage's containers."""
     _order(stage, "remove", answer_timeout, timeout=timeout, force=force, as_json=as_json)
+
+
+@app.command()
+def prune(
+    keep: Annotated[int | None, typer.Option(help="Versions of each stage whose images stay, 2 at least.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
+    as_json: Json = False,
+    answer_timeout: Answer = 300,
+) -> None:
+    """Remove the images that only ended deployments used, and containers that these have left."""
+    with errors_shown(as_json=as_json):
+        answer = client.ask("docker.prune", answer_timeout, keep=keep, dry_run=dry_run)
+        if as_json:
+            show_json(answer)
+            return
+        rows = [(each["name"], each["id"].removeprefix("sha256:")[:12], each["size"]) for each in answer["images"]]
+        show_table(("IMAGE", "ID", "SIZE"), [(name, short, megabytes(size)) for name, short, size in rows])
+        for name in answer["containers"]:
+            out.print(f"{'would remove' if dry_run else 'removed'} container {name}")
+        out.print(f"{'would free' if dry_run else 'freed'} {megabytes(answer['bytes_freed'])}")
 
 
 @app.command()

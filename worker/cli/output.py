@@ -36,6 +36,11 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     out.print(table)
 
 
+def megabytes(size: int) -> str:
+    """A number of bytes as people read it."""
+    return f"{size / 1e6:.1f} MB"
+
+
 def urls(ports: Mapping[str, int], host: str = "127.0.0.1") -> list[str]:
     """Where each published port can be reached."""
     return [

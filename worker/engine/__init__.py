@@ -6,7 +6,7 @@ Nothing outside this package imports `docker`.
 from worker.engine.answer import Container, ContainerEvent, ContainerRef, Listed
 from worker.engine.client import Engine, close_engine, engine
 from worker.engine.container import ContainerSpec
-from worker.engine.image import Image, Login, Pulled, PullProgress
+from worker.engine.image import Image, ListedImage, Login, Pulled, PullProgress
 
 __all__ = [
     "Container",
@@ -16,6 +16,7 @@ __all__ = [
     "Engine",
     "Image",
     "Listed",
+    "ListedImage",
     "Login",
     "PullProgress",
     "Pulled",

@@ -38,6 +38,8 @@ _GERUNDS = {
     "connect": "Connecting to the engine",
     "pull": "Pulling image {image}",
     "inspect": "Inspecting image {image}",
+    "images": "Listing images",
+    "prune": "Removing image {image}",
     "create": "Creating container {container} of image {image}",
     "start": "Starting container {container}",
     "stop": "Stopping container {container}",
@@ -135,7 +137,7 @@ _RULES = (
     ),
     _rule(SpecInvalid, "check the image's name", "pull", 400),
     _rule(RegistryUnavailable, "check that the registry is up and can be reached from the engine's host", "pull"),
-    _rule(ImageNotFound, "pull it first", "inspect", 404),
+    _rule(ImageNotFound, "pull it first", "inspect prune", 404),
     _rule(ImageNotFound, "pull it first", "create", 404, r"image"),
     # 500, on 20.10 and on 26.1.
     _rule(

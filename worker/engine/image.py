@@ -4,10 +4,12 @@ import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import docker
+import docker.errors
 from docker.auth import encode_header
 
 from worker.engine.connection import messages, streamed
@@ -33,6 +35,26 @@ class Image:
     healthcheck: Mapping[str, object] | None
     """`Config.Healthcheck`; None where the image has none, or switches it off."""
     labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """An image as a list shows it (`GET /images/json`)."""
+
+    id: str
+    tags: Sequence[str]
+    """As in `registry/repository:tag`, normalised."""
+    digests: Sequence[str]
+    """As in `registry/repository@sha256:…`, normalised."""
+    size: int
+    """Bytes, as the engine counts them (`Size`): also of layers that other images have."""
+    parent: str
+    """The id of the image that it was built from on this engine; empty for one that was pulled."""
+
+    @property
+    def name(self) -> str:
+        """What people may know it by."""
+        return next(iter([*self.tags, *self.digests]), self.id)
 
 
 @dataclass(frozen=True)
@@ -67,8 +89,14 @@ class PullProgress:
 class Pulled:
     """What a pull brought."""
 
-    image: Image
+    digest: str
+    """`sha256:…`, as the registry has it: with it the image is found, wherever its tag points by now."""
     downloaded: bool
+    """False where it was there already, under this very name."""
+
+
+class _InUseError(Exception):
+    """A container or another image needs the image."""
 
 
 class Images:
@@ -88,8 +116,7 @@ class Images:
     ) -> Pulled:
         """Pull an image and read the stream to its end, where the engine hides the errors of an answer 200.
 
-        `stall_timeout` is how many seconds may pass without progress. The image that comes back is the one of
-        the digest that was pulled, wherever the tag points by now. A second run finds the layers present.
+        `stall_timeout` is how many seconds may pass without progress. A second run finds the layers present.
         `on_progress` may raise to break the pull off: that closes the stream, and so cancels it at the engine. So
         does `interrupt`, from another thread and also while the engine says nothing.
 
@@ -110,8 +137,7 @@ class Images:
             raise EngineUnavailable(
                 f"{subject} failed: the engine's answer ended too soon; try again.", subject.facts()
             )
-        image = self.inspect(reference.pinned(digest))
-        return Pulled(replace(image, digest=digest), downloaded)
+        return Pulled(digest, downloaded)
 
     def inspect(self, image: str, called: str | None = None) -> Image:
         """Read an image by reference or id; `called` is its name in errors.
@@ -127,6 +153,43 @@ class Images:
             return self.inspect(image)
         except ImageNotFound:
             return None
+
+    def list(self) -> list[ListedImage]:
+        """All images, also those without a name that others were built from.
+
+        Raises EngineUnavailable.
+        """
+        with engine_errors("images"):
+            return [_listed(data) for data in self._api.images(all=True)]
+
+    def remove(self, image: ListedImage) -> bool:
+        """Remove an image by each of its names; False if it is gone already, or a container or another image needs it.
+
+        With a name that somebody gives it meanwhile it stays, under that name. Its layers go unless others have them.
+
+        Raises EngineUnavailable.
+        """
+        gone = False
+        for name in [*image.tags, *image.digests] or [image.id]:
+            try:
+                with engine_errors("prune", image=name):
+                    gone = self._removes(name) or gone
+            except ImageNotFound:
+                # It went with the name before this one.
+                continue
+            except _InUseError:
+                break
+        return gone
+
+    def _removes(self, name: str) -> bool:
+        try:
+            # Not with what it was built from, which may be somebody else's.
+            answer = self._api.remove_image(name, noprune=True)
+        except docker.errors.APIError as error:
+            if error.status_code == HTTPStatus.CONFLICT:
+                raise _InUseError from error
+            raise
+        return any("Deleted" in each for each in answer)
 
     def _pull_stream(
         self,
@@ -181,8 +244,33 @@ def _image(data: Mapping[str, Any], asked_for: str) -> Image:
     )
 
 
+def _listed(data: Mapping[str, Any]) -> ListedImage:
+    return ListedImage(
+        id=data["Id"],
+        tags=_names(data.get("RepoTags")),
+        digests=_names(data.get("RepoDigests")),
+        size=data["Size"],
+        parent=data.get("ParentId", ""),
+    )
+
+
+def _names(listed: Sequence[str] | None) -> list[str]:
+    # `<none>:<none>` is how older engines say that there is none.
+    return [_normal(each) for each in listed or () if not each.startswith("<none>")]
+
+
+def _normal(name: str) -> str:
+    try:
+        return str(ImageReference.parse(name))
+    except ValueError:
+        # The engine may know names, as with other kinds of digests, that are refused here: no pull of ours gave it.
+        return name
+
+
 def _digest(repo_digests: Sequence[str], asked_for: str) -> str | None:
-    # One image can come from several repositories, each with a manifest, and so a digest, of its own.
+    # One image can have several manifests, each with a digest of its own, in several repositories and in one.
+    if "@" in asked_for:
+        return asked_for.partition("@")[2]
     known = [ImageReference.parse(each) for each in repo_digests]
     same = [each for each in known if re.match(rf"{re.escape(each.name)}[:@]", asked_for)]
     return next((each.digest for each in same or known), None)

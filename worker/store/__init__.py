@@ -1,4 +1,7 @@
-"""What is kept in Redis: records of deployments, sealed credentials, counts. Each key's name has its home here."""
+"""What is kept in Redis: records of deployments, sealed credentials, what was pulled, counts.
+
+Each key's name has its home here.
+"""
 
 from functools import cache
 
@@ -8,6 +11,7 @@ from redis.lock import Lock
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
 from worker.store.deployments import Committed, Deployments, Due
+from worker.store.images import KnownImages, PulledImages
 from worker.store.orders import key_prefix
 from worker.store.reading import Past, Standing
 from worker.store.redeliveries import Redeliveries
@@ -18,13 +22,16 @@ __all__ = [
     "Credentials",
     "Deployments",
     "Due",
+    "KnownImages",
     "Past",
+    "PulledImages",
     "Redeliveries",
     "Standing",
     "connection",
     "credentials",
     "deployments",
     "network_lock",
+    "pulled_images",
     "redeliveries",
 ]
 
@@ -49,6 +56,11 @@ def deployments() -> Deployments:
 @cache
 def credentials() -> Credentials:
     return Credentials(connection(), key_prefix(settings()))
+
+
+@cache
+def pulled_images() -> PulledImages:
+    return PulledImages(connection(), key_prefix(settings()), settings().host)
 
 
 @cache

@@ -14,6 +14,7 @@ import redis
 
 from worker.errors import DeploymentError
 from worker.record import ON_FAILURE, Claim, Found, Step, Version, first_step
+from worker.reference import ImageReference
 from worker.settings import Settings
 from worker.spec import Asked, DeploymentSpec, StageArguments
 from worker.store import reading
@@ -61,6 +62,14 @@ class Mended:
     """The id of a deployment that held it, and had ended or has no record."""
     resumed: Sequence[str]
     """The ids of deployments that nobody would have driven any more."""
+
+
+@dataclass(frozen=True)
+class NeededImages:
+    """The images that deployments need, or may go back to: by id, and by what the engine calls them."""
+
+    ids: frozenset[str]
+    names: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -275,6 +284,23 @@ class Deployments:
         """All stages that were ever deployed to, as `project/stage`."""
         return sorted(str(each) for each in self._redis.smembers(f"{self._prefix}stages"))
 
+    def needed_images(self, keep: int) -> NeededImages:
+        """The images of deployments under way, and of the last `keep` versions of each stage that were live.
+
+        A version that was live several times in a row, as by force, counts once.
+        """
+        names: set[str] = set()
+        ids: set[str] = set()
+        for stage in self.stages():
+            versions = dict.fromkeys(each.image_id for each in self.lives(stage))
+            ids.update(list(versions)[:keep])
+            for each in self._under_way(stage):
+                if each.image:
+                    names |= ImageReference.parse(each.image).names_of(each.digest)
+                if each.image_id:
+                    ids.add(each.image_id)
+        return NeededImages(frozenset(ids), frozenset(names))
+
     def mend(self, stage: str) -> Mended:
         """Let go of a stage whose holder has ended or has no record, and have what is under way driven again."""
         stale, *resumed = self._run(
@@ -306,15 +332,7 @@ class Deployments:
             pipeline.lrange(self._key("lives", stage), 0, -1)
             (live, *under_way), ended, lives = pipeline.execute()
         ids = [each for each in dict.fromkeys([*under_way, *ended, *lives]) if each]
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for each in ids:
-                pipeline.hgetall(self._record(each))
-            found = [
-                reading.past(each, record, is_live=each == live)
-                for each, record in zip(ids, pipeline.execute(), strict=True)
-                if record
-            ]
-        return sorted(found, key=lambda each: (each.order, each.created), reverse=True)
+        return sorted(self._pasts(ids, live), key=lambda each: (each.order, each.created), reverse=True)
 
     def adopt(
         self,
@@ -411,6 +429,17 @@ class Deployments:
                 pipeline.hmget(self._record(each), "spec", "found", "created")
             found = zip(deployment_ids, pipeline.execute(), strict=True)
         return [reading.version(each, *fields) for each, fields in found if fields[0]]
+
+    def _under_way(self, stage: str) -> list[Past]:
+        ids = [str(each) for each in self._redis.hmget(self._key("stage", stage), "running", "waiting") if each]
+        return self._pasts(ids, live=None)
+
+    def _pasts(self, deployment_ids: Sequence[str], live: str | None) -> list[Past]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for each in deployment_ids:
+                pipeline.hgetall(self._record(each))
+            found = zip(deployment_ids, pipeline.execute(), strict=True)
+        return [reading.past(each, record, is_live=each == live) for each, record in found if record]
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self._prefix}{kind}:{name}"
