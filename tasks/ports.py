@@ -1,6 +1,7 @@
 """Host ports that have changed since they were reported: a restart by anybody gives a container others (R13)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -8,21 +9,22 @@ from tasks.cutover import cut_over, instance_of
 from worker.engine import Container, Listed, engine
 from worker.errors import ContainerNotFound, CutoverFailed
 from worker.labels import Label
-from worker.store import deployments
+from worker.store import Standing, deployments
 
 log = structlog.get_logger()
 
 
 def follow_changed_ports(containers: Sequence[Listed]) -> list[str]:
     """Follow the host ports of those that run on others than their record has; returns these containers' names."""
+    deployment_of = engine().containers.labels.deployment_of
+    standings = deployments().standings(sorted({deployment_of(each) for each in containers}))
     moved = []
-    for each in _changed(containers):
-        try:
-            # As it is by now: the hook of the one before may have taken its time.
-            if follow(engine().containers.inspect(each.id)):
-                moved.append(each.name)
-        except ContainerNotFound:
-            continue
+    for each in containers:
+        if _has_moved(each, standings.get(deployment_of(each))):
+            with suppress(ContainerNotFound):
+                # As it is by now: the hook of the one before may have taken its time.
+                if follow(engine().containers.inspect(each.id)):
+                    moved.append(each.name)
     return moved
 
 
@@ -35,7 +37,8 @@ def follow(container: Container, holder: str | None = None) -> bool:
     labels = engine().containers.labels
     where = f"{labels.get(container.labels, Label.PROJECT)}/{labels.get(container.labels, Label.STAGE)}"
     deployment_id = labels.deployment_of(container)
-    if deployments().holder(where) not in {None, holder}:
+    is_known = not _has_moved(container, deployments().standings([deployment_id]).get(deployment_id))
+    if is_known or deployments().holder(where) not in {None, holder}:
         return False
     live = deployments().live(where)
     if live and live.deployment_id == deployment_id and live.spec.cutover:
@@ -47,11 +50,12 @@ def follow(container: Container, holder: str | None = None) -> bool:
     return deployments().note_ports(deployment_id, container.ports)
 
 
-def _changed(containers: Sequence[Listed]) -> Iterator[Listed]:
-    deployment_of = engine().containers.labels.deployment_of
-    standings = deployments().standings(sorted({deployment_of(each) for each in containers}))
-    for each in containers:
-        standing = standings.get(deployment_of(each))
-        is_settled = standing and standing.outcome in {"live", "adopted"} and standing.container_id == each.id
-        if standing and is_settled and each.state == "running" and standing.ports != each.ports:
-            yield each
+def _has_moved(container: Container | Listed, standing: Standing | None) -> bool:
+    """Whether a container that its deployment has left running is on other ports than that had found."""
+    return (
+        standing is not None
+        and standing.outcome in {"live", "adopted"}
+        and standing.container_id == container.id
+        and container.state == "running"
+        and standing.ports != container.ports
+    )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from tasks import remove, restart, stop
+from tasks import ports, remove, restart, stop
 from tasks.base import Result, checked
 from tasks.deploy.accept import Acceptance, accept
 from tasks.deploy.machine import Done, step
@@ -20,7 +20,6 @@ from worker.errors import ContainerNotFound
 from worker.labels import Label
 from worker.record import Claim, Step
 from worker.spec import StageOrder
-from worker.store import deployments
 
 
 class RemovedContainer(Result):
@@ -53,7 +52,7 @@ def remove_all(claim: Claim) -> Done:
     return _next(claim, _remove)
 
 
-def _next(claim: Claim, act: Callable[[StageOrder, ContainerRef], Result]) -> Done:
+def _next(claim: Claim, act: Callable[[Claim, ContainerRef], Result]) -> Done:
     found = claim.found
     if not found.left:
         return Done(found.model_copy(update={"left": _containers_of(claim.order)}), to=claim.step)
@@ -62,7 +61,7 @@ def _next(claim: Claim, act: Callable[[StageOrder, ContainerRef], Result]) -> Do
     try:
         containers = [
             *found.containers,
-            act(claim.order, ContainerRef(first, found.left[first])).model_dump(mode="json"),
+            act(claim, ContainerRef(first, found.left[first])).model_dump(mode="json"),
         ]
     except ContainerNotFound:
         containers = found.containers  # it vanished meanwhile
@@ -76,24 +75,24 @@ def _containers_of(order: StageOrder) -> dict[str, str]:
     return {each.id: each.name for each in (found if order.action == "stop" else reversed(found))}
 
 
-def _stop(order: StageOrder, container: ContainerRef) -> Result:
+def _stop(claim: Claim, container: ContainerRef) -> Result:
     engine().containers.set_restart_policy(container, "no")
-    return stop.stop(stop.StopArguments(container=container.id, timeout=order.timeout))
+    return stop.stop(stop.StopArguments(container=container.id, timeout=claim.order.timeout))
 
 
-def _restart(order: StageOrder, container: ContainerRef) -> Result:
+def _restart(claim: Claim, container: ContainerRef) -> Result:
     containers = engine().containers
     labels = containers.managed(container.id).labels
     containers.set_restart_policy(container, containers.labels.get(labels, Label.RESTART) or "always")
-    restarted = restart.restart(stop.StopArguments(container=container.id, timeout=order.timeout))
-    deployments().note_ports(containers.labels.get(labels, Label.DEPLOYMENT), restarted.ports)
+    restarted = restart.restart(stop.StopArguments(container=container.id, timeout=claim.order.timeout))
+    ports.follow(containers.inspect(container.id), holder=claim.id)
     return restarted
 
 
-def _remove(order: StageOrder, container: ContainerRef) -> Result:
-    if order.force:
+def _remove(claim: Claim, container: ContainerRef) -> Result:
+    if claim.order.force:
         # By its own signal first. One that is gone is what was asked for.
         with suppress(ContainerNotFound):
-            stop.stop(stop.StopArguments(container=container.id, timeout=order.timeout))
-    remove.remove(remove.RemoveArguments(container=container.id, force=order.force))
+            stop.stop(stop.StopArguments(container=container.id, timeout=claim.order.timeout))
+    remove.remove(remove.RemoveArguments(container=container.id, force=claim.order.force))
     return RemovedContainer(container_id=container.id, container_name=container.name)
