@@ -7,11 +7,13 @@ import redis
 
 from worker.errors import DeploymentError
 from worker.labels import Label, Labels, container_name
+from worker.record import Step
 from worker.reference import ImageReference
 
 _PREFIX = "dw:simulated:"
 _FENCED = {"commit", "renew", "close"}
 _MOST_ATTEMPTS = 5
+_PROMOTED = {Step.DRAIN, Step.RETIRE}
 
 
 def _container_of(record):
@@ -70,7 +72,7 @@ class Invariants:
             self.accepted.append(deployment_id)
         if record.get("step") != before.get("step"):
             self._world.note_step(deployment_id, record["step"])
-        if record.get("step") == "retire" != before.get("step"):
+        if before.get("step") == "promote" and record.get("step") in _PROMOTED:
             self._note_promoted(deployment_id, record)
         if record.get("step") == "ended" != before.get("step"):
             self._check_left(deployment_id, record)

@@ -121,9 +121,9 @@ ALL = {
     ),
     "reconcile nothing": Code(reconcile._leftovers, "if not is_young and", "if False and"),  # noqa: SLF001
     "undo by name": Code(
-        steps.undo,
+        steps._restore,  # noqa: SLF001
         "containers.labelled(containers.labels.select(deployment=claim.id))",
-        "filter(None, [containers.find_named(wanted)])",
+        "filter(None, [containers.find_named(_wanted_name(claim))])",
     ),
     "leave an older one without the name that was taken from it": Code(
         steps.undo, "for each in _older_instances(claim):", "for each in ():"
@@ -156,8 +156,8 @@ ALL = {
     "promote without a restart policy": Code(
         steps.promote, "containers.set_restart_policy(_container(claim), spec.restart)", "pass"
     ),
-    "promote without aliases": Code(steps.promote, "if claim.found.withheld_aliases:", "if False:"),
-    "promote what has ended": Code(steps.promote, 'container.state != "running" or', "False or"),
+    "promote without aliases": Code(steps.alias, "container = attach(network, container, claim.spec.aliases)", "pass"),
+    "promote what has ended": Code(steps._still_proven, 'container.state != "running" or', "False or"),  # noqa: SLF001
     "close before the result is stored": Code(
         steps.report,
         "outcome.store(claim)\n    successor = deployments().close(claim)",
