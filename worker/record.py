@@ -126,6 +126,8 @@ class Found(BaseModel):
     """Ids of older containers that are stopped for this one to start, and started again if it fails."""
     ports_in_use: list[int] = []
     """Host ports out of `DW_PORT_RANGE` that it could not have."""
+    started_at: str | None = None
+    """By the engine's clock; another time shows that somebody has started the container once more."""
     ports: dict[str, int] = {}
     health: str | None = None
     unchanged: bool = False
