@@ -10,10 +10,10 @@
                                                            └────────────┴──────────┴───▶ (revert)┘
 
 Those in brackets are left out where they have nothing to do (`following`). Beside these: `pull` goes to `create` where
-the engine has the image and nothing is pulled; `create` goes to `report` where the same runs already; from `prove` to
-`promote` all go back to `start`, and `start` to `create`, once, where the engine may have died meanwhile; `promote`
-goes to `displace` where the older one is in a restart loop; and one that waits in `expire` goes to `pull` once its
-stage is free (`store/close.lua`).
+the engine has the image and nothing is pulled; `create` goes to `report` where the same runs already; a failure goes by
+`revert` as well where a hook is to hear of what was displaced; from `prove` to `promote` all go back to `start`, and
+`start` to `create`, once, where the engine may have died meanwhile; `promote` goes to `displace` where the older one is
+in a restart loop; and one that waits in `expire` goes to `pull` once its stage is free (`store/close.lua`).
 
 An order to a whole stage (`docker.stage`) has a record as well, and waits for the stage in the same way:
 
@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from worker.errors import DeploymentError
 from worker.interrupt import Interrupt
-from worker.spec import Asked, DeploymentSpec, StageOrder
+from worker.spec import Asked, Cutover, DeploymentSpec, StageOrder
 
 
 class Step(StrEnum):
@@ -129,6 +129,8 @@ class Found(BaseModel):
     """Ids of older containers that are stopped for this one to start, and started again if it fails."""
     ports_in_use: list[int] = []
     """Host ports out of `DW_PORT_RANGE` that it could not have."""
+    started_at: str | None = None
+    """By the engine's clock; another time shows that somebody has started the container once more."""
     ports: dict[str, int] = {}
     health: str | None = None
     unchanged: bool = False
@@ -153,11 +155,14 @@ def following(step: Step, asked: Asked, found: Found) -> Step:
 
 def after_failure(step: Step, asked: Asked, found: Found) -> Step:
     """The step after one that has failed, less those that have nothing to do."""
+    if ON_FAILURE[step] is Step.UNDO and found.displaced and _cutover(asked):
+        # What is started again may have other ports than those that the hook leads to.
+        return Step.REVERT
     return _needed(ON_FAILURE[step], asked, found)
 
 
 def _needed(step: Step, asked: Asked, found: Found) -> Step:
-    cutover = asked.cutover if isinstance(asked, DeploymentSpec) else None
+    cutover = _cutover(asked)
     is_reached = bool(found.withheld_aliases or cutover)
     is_left_out = {
         Step.DISPLACE: not found.displaced,
@@ -168,6 +173,10 @@ def _needed(step: Step, asked: Asked, found: Found) -> Step:
         Step.REVERT: not is_reached,
     }
     return following(step, asked, found) if is_left_out.get(step, False) else step
+
+
+def _cutover(asked: Asked) -> Cutover | None:
+    return asked.cutover if isinstance(asked, DeploymentSpec) else None
 
 
 class Version(BaseModel):

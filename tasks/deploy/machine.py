@@ -86,6 +86,8 @@ def perform(function: StepFunction, name: Step, deployment_id: str) -> dict[str,
     """
     claim = deployments().claim(deployment_id, name)
     if claim is None:
+        # A worker that died may have stored progress over the end, and what it had comes again.
+        outcome.store_failure_again(deployment_id)
         return {"outcome": "nothing due"}
     with (
         structlog.contextvars.bound_contextvars(

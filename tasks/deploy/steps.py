@@ -173,7 +173,7 @@ def start(claim: Claim) -> Done:
         if not kept or len(claim.found.ports_in_use) >= _MOST_PORTS_TRIED:
             raise
         return _made_again(claim, ports_in_use=[*claim.found.ports_in_use, *kept])
-    return Done(_with(claim, ports=dict(started.ports)))
+    return Done(_with(claim, started_at=started.started_at, ports=dict(started.ports)))
 
 
 @step(Step.PROVE)
@@ -182,6 +182,9 @@ def prove(claim: Claim) -> Done | Wait:
     asked, containers = claim.spec.health, engine().containers
     running_for = claim.elapsed
     container = containers.inspect(_container(claim).id)
+    if container.state == "running" and container.started_at != claim.found.started_at:
+        # It had ended, and a call that came late has started it again: its time to prove itself begins anew.
+        return Done(claim.found, to=Step.START)
     stable = settings().stable_seconds if asked.stable is None else asked.stable
     verdict = plan.verdict(container, stable=stable, running_for=running_for)
     if verdict in {"healthy", "running"}:

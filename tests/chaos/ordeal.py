@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.chaos.scene import LABEL, look
 from tests.chaos.verdict import KINDS, ended, excused, judge
 from tests.chaos.victims import Engine, Redis, Workers
 from tests.flow.conftest import Installation
+from tests.flow.hook import Hook
 from tests.services import required
 
 PRODUCERS = 3
@@ -74,6 +76,9 @@ class _Run:
         self.keys = stack.enter_context(redis.Redis.from_url(self.redis.url, decode_responses=True))
         self.installation = Installation(self.redis.url, folder)
         self.installation.environment["DOCKER_HOST"] = self.engine.host
+        self.hook = stack.enter_context(Hook(self.installation.environment["DW_CUTOVER_KEY"]))
+        stack.callback(self.hook.shutdown)
+        threading.Thread(target=self.hook.serve_forever, daemon=True).start()
         stack.callback(self._remove_containers)
         self.foreign = self._prepare()
 
@@ -111,6 +116,7 @@ class _Run:
             "image": self.installation.image(*order.image.split(":")),
             "aliases": [order.stage],
             "network": self._further,
+            **({"cutover": {"url": self.hook.url}} if order.stage in asked.HOOKED else {}),
             **order.more,
         }
 
@@ -125,6 +131,7 @@ class _Run:
         self._kill(workers)
         producers.join()
         scene = self._quiet()
+        scene.led_to = {each["stage"]: each["container_id"] for each in self.hook.told if each["event"] == "cutover"}
         breaches = judge(self.orders, scene, self.engine.outages)
         (self.folder / "scene.json").write_text(
             json.dumps({"orders": [asdict(each) for each in self.orders], **asdict(scene)}, indent=1)

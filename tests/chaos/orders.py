@@ -14,6 +14,14 @@ GOOD = ("good:v1", "good:v2", "good:v3", "plain:v1")
 BROKEN = {"exits:v1": "StartFailed", "nocommand:v1": "StartFailed", "unhealthy:v1": "Unhealthy"}
 KINDS = {"new": 50, "broken": 20, "repeat": 12, "force": 8, "burst": 10}
 BURST = 5
+# What the first stages ask for; the rest, nothing of it.
+HABITS = (
+    {"strategy": "stop-first"},
+    {"keep": 2},
+    {},
+    {"volumes": {"data": {"path": "/data", "exclusive": True}}},
+)
+HOOKED = {"stage2", "stage3"}
 
 
 @dataclass(frozen=True)
@@ -35,13 +43,14 @@ class Order:
 def draw(rng, count, stages, pace):
     """Orders of all kinds, `pace` seconds apart on average."""
     names = [f"stage{number}" for number in range(stages)]
+    habits = dict(zip(names, HABITS, strict=False))
     last = dict.fromkeys(names, GOOD[0])
     orders = []
     while len(orders) < count:
         stage = rng.choice(names)
         (kind,) = rng.choices([*KINDS], [*KINDS.values()])
         for image in _images(rng, kind, last[stage]):
-            more = {"force": True} if kind == "force" else {}
+            more = {**habits.get(stage, {}), **({"force": True} if kind == "force" else {})}
             # Those of a burst come at once.
             pause = 0 if kind == "burst" else rng.uniform(0, 2 * pace)
             orders.append(Order(str(uuid.UUID(int=rng.getrandbits(128))), stage, image, pause, more))

@@ -19,6 +19,8 @@ class Scene:
     alarms: list[str] = field(default_factory=list)
     messages: dict[str, list] = field(default_factory=dict)
     """Those in queues, and those that nobody has acknowledged."""
+    led_to: dict[str, str] = field(default_factory=dict)
+    """By stage: the id of the container that its cut-over hook was told of last."""
 
     def is_quiet(self, orders):
         return (

@@ -98,14 +98,24 @@ def _of_stages(orders, scene):
         if not succeeded[stage]:
             yield from (Breach("orphans", f"{stage} has {_told(each)}") for each in found[stage])
             continue
-        newest = max(succeeded[stage], key=lambda order: _order(scene.records[order.id]))
-        yield from _of_stage(stage, found[stage], newest, scene.results[newest.id]["result"])
+        newest_first = sorted(succeeded[stage], key=lambda order: _order(scene.records[order.id]), reverse=True)
+        # One that changed nothing has the container of the one before it.
+        went_live = dict.fromkeys(_result(order, scene)["container_id"] for order in newest_first)
+        staying = [*went_live][: newest_first[0].more.get("keep", 1)]
+        yield from _of_stage(stage, found[stage], newest_first[0], _result(newest_first[0], scene), staying)
+        led_to = scene.led_to.get(stage)
+        if led_to is not None and led_to != staying[0]:
+            yield Breach("wrong", f"the hook of {stage} leads to {led_to}, and {staying[0]} is live")
 
 
-def _of_stage(stage, containers, newest, result):
+def _result(order, scene):
+    return scene.results[order.id]["result"]
+
+
+def _of_stage(stage, containers, newest, result, staying):
     live = [each for each in containers if each["Id"] == result["container_id"]]
     for each in containers:
-        if each not in live:
+        if each["Id"] not in staying:
             twin = any(_deployment(each) == _deployment(other) for other in live)
             yield Breach("duplicates" if twin else "orphans", f"{stage} has {_told(each)}")
     if not live:

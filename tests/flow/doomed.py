@@ -20,6 +20,7 @@ import redis.lock
 import requests
 from celery.__main__ import main as celery_main
 
+from worker import webhook
 from worker.broker import QoS
 from worker.store.deployments import Deployments
 
@@ -39,8 +40,8 @@ class Doom:
     """What kills a worker: the moment, `before` or `after`, of an effect's `time`-th occurrence once it is armed.
 
     An effect is a pattern for one of: `receipt of message`, `accept`, `claim STEP`, `commit STEP`, `close`,
-    `send TASK`, `METHOD /path/at/the/engine`, `result STATE`, `lock NAME`. What comes to one of `held` waits there for
-    its death.
+    `send TASK`, `METHOD /path/at/the/engine`, `result STATE`, `lock NAME`, `hook EVENT REASON`. What comes to one of
+    `held` waits there for its death.
     """
 
     moment: str
@@ -88,6 +89,7 @@ class Doom:
         self.watch(Deployments, "close", lambda *_: "close")
         self.watch(requests.Session, "send", lambda _, request, **__: f"{request.method} {_path(request)}")
         self.watch(redis.lock.Lock, "acquire", lambda lock, *_, **__: f"lock {lock.name}")
+        self.watch(webhook, "post", lambda _, told, **__: f"hook {told['event']} {told['reason']}")
         self.watch(app, "send_task", lambda name, **_: f"send {name}")
         # The app has a backend for each thread.
         self.watch(type(app.backend), "store_result", lambda _, __, ___, state, **____: f"result {state}")

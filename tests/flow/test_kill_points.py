@@ -9,6 +9,7 @@ import contextlib
 import os
 import queue
 import sys
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from celery import Celery
 from tests.conftest import own_database
 from tests.flow.conftest import Installation, Stage
 from tests.flow.doomed import Doom, start_worker
+from tests.flow.hook import Hook
 from tests.services import remove_managed, required
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
@@ -32,7 +34,7 @@ ENDS_WITHIN = 30
 # As a server that fails, and unlike one that is told to stop.
 ENDS_WITH_3 = ["/bin/busybox", "sh", "-c", "trap 'exit 3' TERM; /bin/busybox sleep 600 & wait"]
 # What makes a case wait, shortened: a lease of 2 s, from the tests' own settings, is what a kill costs.
-SHORTENED = {"DW_STABLE_SECONDS": "0.3", "DW_STOP_TIMEOUT": "1"}
+SHORTENED = {"DW_STABLE_SECONDS": "0.3", "DW_STOP_TIMEOUT": "1", "DW_DRAIN_SECONDS": "0.2"}
 
 
 def before(effect, **more):
@@ -78,6 +80,10 @@ REPLACEMENT = {
     "alias set on the further network": after("POST /networks/[^/]+/connect", time=3),
     "promoted, not committed": before("commit promote"),
     "promote committed, next not sent": after("commit promote"),
+    # The candidate left both networks once, for its aliases.
+    "old one off a network, its own aliases not given back": after("POST /networks/[^/]+/disconnect", time=3),
+    "aliases taken, not committed": before("commit drain"),
+    "drain committed": after("commit drain"),
     "retire claimed": after("claim retire"),
     "old one stopped, not removed": after("POST /containers/[^/]+/stop"),
     "old one removed, not committed": after("DELETE /containers/[^/]+"),
@@ -111,6 +117,42 @@ CANDIDATE_ENDS = {
 CANDIDATE_KILLED = {
     "old one renamed, candidate killed": after("POST /containers/[^/]+/rename"),
 }
+STOP_FIRST = {
+    "displace claimed": after("claim displace"),
+    "old one stopped, not committed": after("POST /containers/[^/]+/stop"),
+    "displace committed, next not sent": after("commit displace"),
+    "new one started beside none": after("POST /containers/[^/]+/start"),
+    "old one's restart policy taken": after("POST /containers/[^/]+/update", time=2),
+    "old one stopped once more": after("POST /containers/[^/]+/stop", time=2),
+}
+STOP_FIRST_AND_BROKEN = {
+    "old one stopped for a broken one": after("POST /containers/[^/]+/stop"),
+    "failure committed, old one stopped": after("commit prove"),
+    "broken one removed, old one stopped": after("DELETE /containers/[^/]+"),
+    "old one's restart policy set": after("POST /containers/[^/]+/update"),
+    "old one started again, hook not told": after("POST /containers/[^/]+/start", time=2),
+    "hook told of the old one": after("hook cutover reverted"),
+    "reverted, not committed": before("commit revert"),
+    "revert committed, next not sent": after("commit revert"),
+    "undone twice, not committed": before("commit undo"),
+}
+WITH_HOOK = {
+    "cutover claimed": after("claim cutover"),
+    "hook told, not committed": after("hook cutover deployed"),
+    "cutover committed, next not sent": after("commit cutover"),
+    "promoted, hook told": before("commit promote"),
+    "closed, hook not told of the end": before("hook retired deployed"),
+}
+HOOK_REFUSES = {
+    "hook has refused, not committed": before("commit cutover"),
+    "refusal committed, revert not sent": after("commit cutover"),
+    "revert claimed": after("claim revert"),
+    # It left both networks once, for its aliases.
+    "candidate off the shared network again": after("POST /networks/[^/]+/disconnect", time=3),
+    "candidate off the further network again": after("POST /networks/[^/]+/disconnect", time=4),
+    "hook led back, not committed": after("hook cutover reverted"),
+    "led back, committed": after("commit revert"),
+}
 STOP_OF_TWO = {
     "stop recorded, step not sent": after("accept"),
     "stop claimed": after("claim stop"),
@@ -141,6 +183,10 @@ ORDERS = {
 }
 STORIES = {
     "replacement": REPLACEMENT,
+    "stop-first": STOP_FIRST,
+    "stop-first and broken": STOP_FIRST_AND_BROKEN,
+    "with hook": WITH_HOOK,
+    "hook refuses": HOOK_REFUSES,
     "first deployment": FIRST_DEPLOYMENT,
     "followed by another": FOLLOWED_BY_ANOTHER,
     "broken image": BROKEN_IMAGE,
@@ -149,6 +195,14 @@ STORIES = {
     "stop of two": STOP_OF_TWO,
     "restart of two": RESTART_OF_TWO,
     "removal of two": REMOVAL_OF_TWO,
+}
+IMAGES = {"broken image": "broken", "stop-first and broken": "broken", "candidate ends": "ending"}
+HOOKED = {"stop-first and broken", "with hook", "hook refuses"}
+FAILS = {
+    "broken image": "StartFailed",
+    "stop-first and broken": "StartFailed",
+    "candidate ends": "StartFailed",
+    "hook refuses": "CutoverFailed",
 }
 CASES = [(story, point) for story, points in STORIES.items() for point in points]
 
@@ -167,6 +221,8 @@ class Outcome:
     containers: list[dict] = field(default_factory=list)
     remains: dict = field(default_factory=dict)
     wanted_name: str = ""
+    led_to: dict | None = None
+    """What the hook was told at last."""
     networks: tuple[str, ...] = ()
     failure: str = ""
     logs: str = ""
@@ -182,6 +238,9 @@ class Lane:
         self.client = stack.enter_context(contextlib.closing(Celery(broker=url, backend=url, set_as_current=False)))
         self.engine = stack.enter_context(contextlib.closing(docker.APIClient(required("DOCKER_HOST"), version="auto")))
         self.redis = stack.enter_context(redis.Redis.from_url(url, decode_responses=True))
+        self.hook = stack.enter_context(Hook(self.installation.environment["DW_CUTOVER_KEY"]))
+        stack.callback(self.hook.shutdown)
+        threading.Thread(target=self.hook.serve_forever, daemon=True).start()
         self.further = f"{self.installation.namespace}-further"
         ours = {"docker-watcher.namespace": self.installation.namespace}
         stack.callback(remove_managed, self.engine, self.installation.namespace)
@@ -206,6 +265,8 @@ class Lane:
         network = f"{stage.project}-net" if story == "first deployment" else self.installation.network
         environment = {**self.installation.environment, "DW_NETWORK": network}
         outcome.networks = (network, self.further)
+        self.hook.told.clear()
+        self.hook.on_told = lambda told: self._answer(story, told)
         with working(environment, log, doom) as doomed:
             if story != "first deployment":
                 outcome.before = self._done(stage, "docker.deploy", self._deployment(stage, "old"))["container_id"]
@@ -217,8 +278,8 @@ class Lane:
             if story in ORDERS:
                 sent = stage.send("docker.stage", **self._order(stage, story))
             else:
-                image = {"broken image": "broken", "candidate ends": "ending"}.get(story, "new")
-                sent = stage.send("docker.deploy", **self._deployment(stage, image))
+                asked = self._deployment(stage, IMAGES.get(story, "new"), **self._more(story))
+                sent = stage.send("docker.deploy", **asked)
             if story == "followed by another":
                 stage.until(lambda: stage.record(sent.id))
                 last = stage.send("docker.deploy", **self._deployment(stage, "old"))
@@ -235,6 +296,7 @@ class Lane:
             outcome.remains = self.settled(stage, killed + ENDS_WITHIN)
             outcome.seconds = time.monotonic() - killed
             outcome.containers = [self.engine.inspect_container(each["Id"]) for each in stage.containers()]
+        outcome.led_to = next((each for each in reversed(self.hook.told) if each["event"] == "cutover"), None)
         outcome.wanted_name = f"/{self.installation.namespace}-{stage.project}-{stage.name}-latest"
 
     def _deployment(self, stage, image, **more):
@@ -249,6 +311,14 @@ class Lane:
         result = sent.get(timeout=ENDS_WITHIN)
         stage.until(lambda: stage.record(sent.id).get("step") == "ended")
         return result
+
+    def _more(self, story):
+        """What its deployment asks for beside what all do."""
+        strategy = {"strategy": "stop-first"} if story in {"stop-first", "stop-first and broken"} else {}
+        return strategy | ({"cutover": {"url": self.hook.url}} if story in HOOKED else {})
+
+    def _answer(self, story, told):
+        self.hook.statuses = [409] if story == "hook refuses" and told["reason"] == "deployed" else []
 
     def forget(self):
         """What a case that failed has left is none of the next one's business."""
@@ -372,8 +442,12 @@ def check_deployment(story, outcome):
     joined = container["NetworkSettings"]["Networks"]
     assert set(joined) == set(outcome.networks)
     assert all("web" in each["Aliases"] for each in joined.values())
-    if story in {"broken image", "candidate ends"}:
-        assert type(outcome.result).__name__ == "StartFailed"
+    if story in HOOKED:
+        assert outcome.led_to["container_id"] == container["Id"]
+        bound = container["NetworkSettings"]["Ports"]["8080/tcp"]
+        assert str(outcome.led_to["ports"]["8080/tcp"]) in {each["HostPort"] for each in bound}
+    if story in FAILS:
+        assert type(outcome.result).__name__ == FAILS[story]
         assert container["Id"] == outcome.before
     else:
         assert outcome.result["state"] == "live"

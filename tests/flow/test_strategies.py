@@ -77,6 +77,17 @@ def test_a_hook_that_is_overloaded_is_asked_again(stage, hook):
     assert [each["reason"] for each in hook.told] == ["deployed"] * 3
 
 
+def test_the_hook_is_told_where_the_old_version_is_once_it_is_started_again(stage, images, hook):
+    image = images("broken", "exits", command=["/bin/busybox", "sh", "-c", "exit 3"])
+    stage.deploy("shop:v1")
+    asked = stage.deployment(image, strategy="stop-first", cutover={"url": hook.url})
+    error = stage.send("docker.deploy", **asked).get(timeout=90, propagate=False)
+    assert type(error).__name__ == "StartFailed"
+    (told,) = hook.told
+    assert told["reason"] == "reverted"
+    assert page(told) == "shop v1"
+
+
 def test_a_hook_that_is_away_is_told_of_as_worth_a_retry(stage, free_port):
     asked = stage.deployment("shop:v1", cutover={"url": f"http://127.0.0.1:{free_port}/"})
     error = stage.send("docker.deploy", **asked).get(timeout=90, propagate=False)

@@ -7,6 +7,7 @@ from worker.record import ON_FAILURE
 
 _STAGES = (
     (("shop", "live"),),
+    (("shop", "live"),),
     (("shop", "live"), ("shop", "test")),
     (("shop", "live"), ("shop", "test"), ("blog", "live")),
     # Their containers' names are the same.
@@ -17,6 +18,7 @@ _SHARE_OF_BROKEN = 0.25
 _SHARE_OF_RUNS_WITH_CANCELS = 0.5
 _SHARE_OF_CANCELLED = 0.4
 _SHARE_OF_CANCELS_AT_A_STEP = 0.5
+_FIRST_PORT = 18_080
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,23 @@ class Asked:
 
 
 def draw(random):
-    stages = random.choice(_STAGES)
+    stages = {stage: _drawn_habits(random, number) for number, stage in enumerate(random.choice(_STAGES))}
     # Few images, so that names clash.
     good = random.sample(GOOD, random.randint(1, 2))
     within = random.choice((0.0, 1.0, _WITHIN))
     return [_drawn(random, f"d{number}", stages, good, within) for number in range(1, random.randint(3, 8) + 1)]
+
+
+def _drawn_habits(random, number):
+    """What the deployments of a stage have in common."""
+    habits = {"keep": random.choice((1, 1, 1, 2))}
+    if random.random() < 0.4:
+        habits["ports"] = {"8080/tcp": _FIRST_PORT + number}
+    if random.random() < 0.3:
+        habits["volumes"] = {f"data{number}": {"path": "/data", "exclusive": True}}
+    if random.random() < 0.5:
+        habits["cutover"] = {"url": f"http://hook.test/{number}"}
+    return habits
 
 
 def draw_cancels(random, asked):
@@ -58,12 +72,21 @@ def _drawn_time(random, asked, longest):
 
 
 def _drawn(random, deployment_id, stages, good, within):
-    project, stage = random.choice(stages)
+    project, stage = random.choice(list(stages))
     image = random.choice(BROKEN if random.random() < _SHARE_OF_BROKEN else good)
-    arguments = {"project": project, "stage": stage, "image": image.reference}
+    arguments = {"project": project, "stage": stage, "image": image.reference, **stages[project, stage]}
+    if random.random() < 0.2:
+        arguments.pop(random.choice(("ports", "volumes")), None)
+    if random.random() < 0.3:
+        arguments["strategy"] = random.choice(("start-first", *("stop-first",) * 3))
+        if arguments["strategy"] == "start-first":
+            # Who asks for that has both in it at once.
+            arguments.pop("volumes", None)
+    if random.random() < 0.2:
+        arguments["restart"] = "unless-stopped"
     if random.random() < 0.3:
         arguments["env"] = {"CHANGED": deployment_id}
-    if random.random() < 0.4:
+    if random.random() < 0.6:
         arguments["aliases"] = ["web"]
     if random.random() < 0.2:
         arguments["network"] = "further"

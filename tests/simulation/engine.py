@@ -36,6 +36,10 @@ class Container:
     exit_code: int = 0
     started: float = 0.0
     port: int = 0
+    fixed_port: int | None = None
+    volumes: tuple = ()
+    came_back: bool = False
+    """It was started by the engine itself, last."""
     foreign: bool = False
     """Not this installation's: nothing may touch it."""
     stopped_by_user: bool = False
@@ -82,6 +86,8 @@ class EngineApi:
         self.touched = []
         """The names of foreign containers that somebody changed."""
         self.changes = 0
+        self.beside = []
+        """Containers that were started beside one that has the same volume, unless that came back by itself."""
         self._made = Counter()
 
     # What befalls the engine itself
@@ -92,12 +98,17 @@ class EngineApi:
             if container.state == "running":
                 container.state, container.exit_code = "exited", _KILLED
 
-    def start_again(self):
-        """Start like a daemon: with the containers that are to run whenever it does."""
-        for container in self._containers():
+    def start_again(self, random):
+        """Start like a daemon: with the containers that are to run whenever it does, in no order."""
+        containers = self._containers()
+        random.shuffle(containers)
+        for container in containers:
             stays = container.policy == "unless-stopped" and container.stopped_by_user
-            if container.policy in _RESTARTED and not stays and container.state == "exited":
+            is_to_run = container.policy in _RESTARTED and not stays and container.state == "exited"
+            # One that can't start is not tried again.
+            if is_to_run and not self._holder_of(container.fixed_port):
                 self._run(container)
+                container.came_back = True
         self.changes += 1
 
     def add_foreign(self, name, labels, image):
@@ -162,6 +173,8 @@ class EngineApi:
             labels=labels,
             created=self._clock.now,
             policy=host_config["restart_policy"]["Name"],
+            fixed_port=host_config["port_bindings"]["8080/tcp"],
+            volumes=tuple(bind.partition(":")[0] for bind in host_config["binds"]),
             aliases={net: list(end["Aliases"]) for net, end in networking_config["EndpointsConfig"].items()},
         )
         self.containers_by_id[container.id] = container
@@ -212,7 +225,10 @@ class EngineApi:
                 "State": each.state,
                 "Status": each.state,
                 "Created": int(each.created),
-                "Ports": [],
+                "Ports": [{"IP": "0.0.0.0", "PrivatePort": 8080, "PublicPort": each.port, "Type": "tcp"}]
+                if each.state == "running"
+                else [],
+                "Mounts": [{"Type": "volume", "Name": volume} for volume in each.volumes],
             }
             for each in self._containers()
             if (all or each.state == "running") and name.search(f"/{each.name}") and all_match(each.labels, wanted)
@@ -225,7 +241,14 @@ class EngineApi:
             missing = [name for name in found.aliases if name not in self.networks_by_name]
             if missing:
                 raise _refusal(404, f"network {missing[0]} not found")
+            if self._holder_of(found.fixed_port):
+                raise _refusal(
+                    500,
+                    f"driver failed programming external connectivity on endpoint {found.name}: "
+                    f"Bind for 0.0.0.0:{found.fixed_port} failed: port is already allocated",
+                )
             self._run(found)
+            self.beside += [f"{found.name} beside {each.name}" for each in self._sharers_of(found)]
 
     @call
     def stop(self, container, timeout):  # noqa: ARG002  # as in the SDK
@@ -323,12 +346,27 @@ class EngineApi:
 
     def _run(self, container):
         container.state, container.started = "running", self._clock.now
-        container.stopped_by_user = False
+        container.stopped_by_user = container.came_back = False
         self._pick_port(container)
 
     def _pick_port(self, container):
         self._made["port"] += 1
-        container.port = 32768 + self._made["port"]
+        container.port = container.fixed_port or 32768 + self._made["port"]
+
+    def _holder_of(self, port):
+        return next(
+            (each for each in self._containers() if port and each.state == "running" and each.port == port), None
+        )
+
+    def _sharers_of(self, container):
+        return [
+            each
+            for each in self._containers()
+            if each is not container
+            and each.state == "running"
+            and not each.came_back
+            and set(each.volumes) & set(container.volumes)
+        ]
 
     def _refuse_taken(self, name):
         holder = next((each for each in self._containers() if each.name == name), None)

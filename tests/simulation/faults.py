@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import docker
 import redis
 import requests
+import urllib3
 from kombu.exceptions import OperationalError
 
 from tests.simulation.engine import failure_inside
@@ -41,6 +42,7 @@ _ERRORS = {Fate.REFUSED, Fate.LOST_REPLY, Fate.FAILED_INSIDE}
 _ROUGH = 12
 """How much more frequent errors are in a few runs, so that steps fail for good."""
 _MESSAGE_CHANCE = 0.15
+_HOOK_CHANCE = 0.2
 MUCH = 5
 """What an outage counts for."""
 _ONLY_ENGINE = {Fate.FAILED_INSIDE}
@@ -58,6 +60,8 @@ class Weather:
     late: float
     engine_restarts: int
     loses_redis: bool
+    hook_refuses: float
+    hook_is_overloaded: float
     cleared_up: bool = False
     suffered: int = 0
     """How many faults there were, as to attempts that they cost."""
@@ -76,6 +80,8 @@ class Weather:
             late=chance(_MESSAGE_CHANCE),
             engine_restarts=random.choice((0, 0, 0, 1, 2)),
             loses_redis=random.random() < _LOSES_REDIS_IN,
+            hook_refuses=chance(_HOOK_CHANCE),
+            hook_is_overloaded=chance(_HOOK_CHANCE),
         )
 
     def fate(self, random, system):
@@ -97,9 +103,20 @@ def error(system, fate):
     if fate is Fate.FAILED_INSIDE:
         return failure_inside()
     text = "connection refused" if fate is Fate.REFUSED else "connection reset by peer"
-    kinds = {"engine": requests.ConnectionError, "redis": redis.ConnectionError, "results": redis.ConnectionError}
+    kinds = {
+        "engine": requests.ConnectionError,
+        "redis": redis.ConnectionError,
+        "results": redis.ConnectionError,
+        "hook": urllib3.exceptions.ProtocolError,
+    }
     return kinds.get(system, OperationalError)(text)
 
 
-EXPECTED = (redis.RedisError, requests.RequestException, docker.errors.APIError, OperationalError)
+EXPECTED = (
+    redis.RedisError,
+    requests.RequestException,
+    docker.errors.APIError,
+    urllib3.exceptions.HTTPError,
+    OperationalError,
+)
 """What an effect may end in."""

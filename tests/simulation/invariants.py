@@ -7,15 +7,22 @@ import redis
 
 from worker.errors import DeploymentError
 from worker.labels import Label, Labels, container_name
+from worker.record import Step
 from worker.reference import ImageReference
 
 _PREFIX = "dw:simulated:"
 _FENCED = {"commit", "renew", "close"}
 _MOST_ATTEMPTS = 5
+_PROMOTED = {Step.DRAIN, Step.RETIRE}
+_PROVEN = {Step.ALIAS, Step.CUTOVER, Step.PROMOTE}
 
 
 def _container_of(record):
     return json.loads(record["found"]).get("container_id")
+
+
+def _displaced_of(record):
+    return json.loads(record.get("found", "{}")).get("displaced", [])
 
 
 class Violation(AssertionError):
@@ -34,6 +41,8 @@ class Invariants:
         """How many changes of the engine were looked at; anything else has all be looked at again."""
         self.accepted = []
         """Ids of deployments in the order in which they were accepted."""
+        self._proven = set()
+        """Containers that were found healthy once."""
         self._promoted = {}
         """Containers that were proven and promoted, to their stages."""
         self._late = {}
@@ -69,12 +78,21 @@ class Invariants:
         if what[0] == "accept" and record and not before:
             self.accepted.append(deployment_id)
         if record.get("step") != before.get("step"):
-            self._world.note_step(deployment_id, record["step"])
-        if record.get("step") == "retire" != before.get("step"):
-            self._note_promoted(deployment_id, record)
-        if record.get("step") == "ended" != before.get("step"):
-            self._check_left(deployment_id, record)
+            self._note_step(deployment_id, before.get("step"), record)
         return answer
+
+    def _note_step(self, deployment_id, before, record):
+        """A deployment has come from one step to another."""
+        step = record["step"]
+        self._world.note_step(deployment_id, step)
+        if before == "prove" and step in _PROVEN:
+            self._proven.add(_container_of(record))
+        if before == "create" and step == "connect":
+            self._check_displaced(deployment_id, record)
+        if before == "promote" and step in _PROMOTED:
+            self._note_promoted(deployment_id, record)
+        if step == "ended":
+            self._check_left(deployment_id, record)
 
     def _check_left(self, deployment_id, record):
         """Of what a deployment has made, only what is live stays; without a record, nobody can tell."""
@@ -88,6 +106,24 @@ class Invariants:
             self._fail(f"G1: {deployment_id} ended, and has left {left}")
         if record["error"] and _container_of(record):
             self._check_names(self._asked[deployment_id].stage)
+            self._check_restored(deployment_id, record)
+
+    def _check_displaced(self, deployment_id, record):
+        """None is stopped for one that could run beside it, unless that was asked for."""
+        asked = self._asked[deployment_id]
+        for each in self._managed():
+            is_why = asked.arguments.get("strategy") == "stop-first" or self._exclude(asked, self._asked_for(each))
+            if each.id in _displaced_of(record) and not is_why:
+                self._fail(f"{each.name} is to make room for {deployment_id}, and could stay")
+
+    def _check_restored(self, deployment_id, record):
+        """What was stopped for one that failed runs again as it did, or as the engine has left it that restarted."""
+        for each in self._managed():
+            if each.id not in _displaced_of(record) or self._world.engine_down:
+                continue
+            policy = self._asked_for(each).arguments.get("restart", "always")
+            if each.policy != policy or (each.state != "running" and not self._world.weather.engine_restarts):
+                self._fail(f"G2: {each.name} made room for {deployment_id}, and is {each.state}, {each.policy} now")
 
     def note_answer(self, message, answer):
         if message.task == "docker.cancel":
@@ -100,6 +136,9 @@ class Invariants:
     def forget(self):
         """Redis was lost: of what was asked for until now, only what was promoted matters still."""
         self._redis_was_lost = True
+        # With the record goes who was stopped for whom.
+        unknown = {stage for stage in self._promoted.values() if self._displaced_by_running(stage)}
+        self._promoted = {each: stage for each, stage in self._promoted.items() if stage not in unknown}
         self.accepted.clear()
         self._cancelled.clear()
         self._answers.clear()
@@ -111,13 +150,22 @@ class Invariants:
             asked = self._asked[self._deployment_of(each)]
             # One that was made too late is for reconcile to remove.
             is_exempt = self._late.get(each.id) or asked.stage != stage or self._may_clash(asked)
-            if each.name != self._name_of(asked) and not is_exempt:
+            # One that is kept beside a live one of the same name has another.
+            is_free = all(other.name != self._name_of(asked) for other in self._managed())
+            if is_free and not is_exempt:
                 self._fail(f"{each.name} was not given back the name {self._name_of(asked)}")
 
     def _note_promoted(self, deployment_id, record):
         asked = self._asked[deployment_id]
         if not asked.image.good:
             self._fail(f"{deployment_id} was promoted, and its image is no good")
+        for each in self._managed():
+            is_older = self._stage_of(each) == asked.stage and each.id != _container_of(record)
+            excluded = is_older and not self._late.get(each.id) and self._exclude(asked, self._asked_for(each))
+            if excluded and each.state == "running":
+                self._fail(f"{each.name} runs beside {deployment_id}, which excludes it, for good")
+        # The newest is the last.
+        self._promoted.pop(_container_of(record), None)
         self._promoted[_container_of(record)] = asked.stage
         self._seen = -1
 
@@ -136,17 +184,45 @@ class Invariants:
         for each in managed:
             if each.id not in self._late:
                 self._late[each.id] = self._record(self._deployment_of(each)).get("step") != "create"
-        in_time = [each for each in managed if not self._late[each.id]]
+        self._check_numbers([each for each in managed if not self._late[each.id]])
+        serving = {self._stage_of(each) for each in managed if each.id in self._promoted and each.state == "running"}
+        for stage in self._promoted.values():
+            if stage not in serving and not self._displaced_by_running(stage):
+                self._fail(f"G2: nothing serves {stage} any more")
+        if self._world.engine.beside and not self._redis_was_lost:
+            self._fail(f"{self._world.engine.beside[0]} was started, and both have the same volume")
+        self._check_aliases([each for each in managed if not self._late[each.id]])
+        self._check_hooks()
+
+    def _check_numbers(self, in_time):
         for deployment_id, count in Counter(map(self._deployment_of, in_time)).items():
             if count > 1:
                 self._fail(f"G5: {deployment_id} has {count} containers")
         for stage, count in Counter(self._stage_of(each) for each in in_time if each.id not in self._promoted).items():
             if count > 1:
                 self._fail(f"{stage} has {count} candidates at once")
-        serving = {self._stage_of(each) for each in managed if each.id in self._promoted and each.state == "running"}
-        for stage in self._promoted.values():
-            if stage not in serving:
-                self._fail(f"G2: nothing serves {stage} any more")
+
+    def _check_aliases(self, in_time):
+        """None is on what was never proven while an older one may have it, and all are on the live one."""
+        live = {stage: container for container, stage in self._promoted.items()}
+        for each in in_time:
+            stage, aliases = self._stage_of(each), set(self._asked_for(each).arguments.get("aliases", ()))
+            has_older = any(self._stage_of(other) == stage and other.created < each.created for other in in_time)
+            held = aliases & {alias for aliases in each.aliases.values() for alias in aliases}
+            if held and has_older and each.id not in self._proven:
+                self._fail(f"{each.name} has aliases {sorted(held)} beside an older one, and isn't proven")
+            if live.get(stage) == each.id and not aliases <= set(each.aliases.get("shared", ())):
+                self._fail(f"{each.name} is live, and has lost its aliases")
+
+    def _check_hooks(self):
+        """None leads to what is gone, unless the one to lead it back to was stopped and is being started."""
+        ids = {each.id for each in self._managed()}
+        for asked in self._asked.values():
+            hook = self._hook_of(asked)
+            if hook is None or hook.is_astray or hook.leads_to in {None, *ids} or self._redis_was_lost:
+                continue
+            if asked.stage in self._promoted.values() and not self._displaced_by_running(asked.stage):
+                self._fail(f"the hook of {asked.stage} leads to a container that is gone")
 
     # Once all is quiet
 
@@ -212,6 +288,10 @@ class Invariants:
             return True
         if error in {"StartFailed", "Unhealthy"}:
             return weather.engine_restarts > 0
+        if error == "PortInUse":
+            return asked.arguments.get("strategy") == "start-first" or weather.engine_restarts > 0
+        if error == "CutoverFailed":
+            return self._hook_of(asked).failures > 0 or weather.suffered >= _MOST_ATTEMPTS
         if error == "NameConflict":
             return self._may_clash(asked)
         return error in {"EngineUnavailable", "RegistryUnavailable"} and weather.suffered >= _MOST_ATTEMPTS
@@ -232,18 +312,36 @@ class Invariants:
         if hash_.get("running") or hash_.get("waiting"):
             self._fail(f"{stage} is still held: {hash_}")
         succeeded = [each for each in self.accepted_of(stage) if not self._record(each)["error"]]
-        found = [each for each in self._managed() if self._stage_of(each) == stage]
-        expected = [_container_of(self._record(succeeded[-1]))] if succeeded else []
-        if [each.id for each in found] != expected and (succeeded or not self._redis_was_lost):
-            names = [f"{each.name} of {self._deployment_of(each)}" for each in found]
-            self._fail(f"G1, G6: {stage} has {names}, and the newest that succeeded is {succeeded[-1:]}")
-        for each in found:
-            if each.id in expected:
-                self._check_live(each)
+        found = {each.id: each for each in self._managed() if self._stage_of(each) == stage}
+        # One that changed nothing has the container of the one before it.
+        went_live = list(dict.fromkeys(_container_of(self._record(each)) for each in reversed(succeeded)))
+        if succeeded:
+            keep = self._asked[succeeded[-1]].arguments["keep"]
+            is_right = went_live[0] in found and set(went_live[:keep]) == found.keys()
+            if self._redis_was_lost:
+                is_right = went_live[0] in found and len(found) <= keep
+        else:
+            is_right = not found or self._redis_was_lost
+        if not is_right:
+            names = [f"{each.name} of {self._deployment_of(each)}" for each in found.values()]
+            self._fail(f"G1, G6: {stage} has {names}, and these succeeded: {succeeded}")
+        if succeeded and is_right:
+            live = found.pop(went_live[0])
+            self._check_live(live)
+            if not self._redis_was_lost:
+                self._check_kept(found.values(), self._asked_for(live))
+
+    def _check_kept(self, kept, live):
+        for each in kept:
+            asked = self._asked_for(each)
+            runs = "running", asked.arguments.get("restart", "always")
+            right = ("exited", "no") if self._exclude(live, asked) else runs
+            if (each.state, each.policy) != right:
+                self._fail(f"{each.name} is kept beside {live.id}, and is {each.state}, {each.policy}")
 
     def _check_live(self, container):
         asked = self._asked[self._deployment_of(container)]
-        if container.state != "running" or container.policy != "always":
+        if container.state != "running" or container.policy != asked.arguments.get("restart", "always"):
             self._fail(f"{container.name} is {container.state}, and its restart policy {container.policy}")
         if container.name != self._name_of(asked) and not self._may_clash(asked):
             self._fail(f"{container.name} should be called {self._name_of(asked)}")
@@ -251,11 +349,35 @@ class Invariants:
             missing = set(asked.arguments.get("aliases", ())) - set(container.aliases.get(network, ()))
             if missing or network not in container.aliases:
                 self._fail(f"{container.name} lacks {network} or its aliases there")
+        hook = self._hook_of(asked)
+        if hook is None or hook.is_astray or self._redis_was_lost:
+            return
+        if hook.leads_to != container.id:
+            self._fail(f"the hook of {asked.stage} doesn't lead to {container.name}")
+        elif hook.ports != {"8080/tcp": container.port} and not self._world.weather.engine_restarts:
+            self._fail(f"the hook of {asked.stage} leads to {hook.ports}, and {container.name} has {container.port}")
 
     # What these share
 
     def _stage_hash(self, stage):
         return self._world.keyspace.peek(f"{_PREFIX}stage:{'/'.join(stage)}") or {}
+
+    def _asked_for(self, container):
+        return self._asked[self._deployment_of(container)]
+
+    def _hook_of(self, asked):
+        """The cut-over hook of a deployment, or None."""
+        cutover = asked.arguments.get("cutover")
+        return self._world.hooks.by_url[cutover["url"]] if cutover else None
+
+    @staticmethod
+    def _exclude(one, other):
+        """Whether the containers of two deployments of a stage can't run at once."""
+        return any(name in one.arguments and name in other.arguments for name in ("ports", "volumes"))
+
+    def _displaced_by_running(self, stage):
+        """Ids of containers that are stopped, or about to be, for a deployment that is under way."""
+        return _displaced_of(self._record(self._stage_hash(stage).get("running")))
 
     def _fail(self, text):
         self._broken = self._broken or text

@@ -13,7 +13,7 @@ from tasks import create, reconcile
 from tasks.deploy import steps
 from tests.simulation import seams
 from worker import plan, store
-from worker.record import ON_FAILURE, Step
+from worker.record import ON_FAILURE, ON_SUCCESS, Step
 
 _SCRIPTS = Path(store.__file__).parent
 
@@ -121,9 +121,9 @@ ALL = {
     ),
     "reconcile nothing": Code(reconcile.leftovers, "if not is_young and", "if False and"),
     "undo by name": Code(
-        steps.undo,
+        steps._restore,  # noqa: SLF001
         "containers.labelled(containers.labels.select(deployment=claim.id))",
-        "filter(None, [containers.find_named(wanted)])",
+        "filter(None, [containers.find_named(_wanted_name(claim))])",
     ),
     "leave an older one without the name that was taken from it": Code(
         steps.undo, "for each in _older_instances(claim):", "for each in ():"
@@ -156,8 +156,38 @@ ALL = {
     "promote without a restart policy": Code(
         steps.promote, "containers.set_restart_policy(_container(claim), spec.restart)", "pass"
     ),
-    "promote without aliases": Code(steps.promote, "if claim.found.withheld_aliases:", "if False:"),
-    "promote what has ended": Code(steps.promote, 'container.state != "running" or', "False or"),
+    "promote without aliases": Code(steps.alias, "container = attach(network, container, claim.spec.aliases)", "pass"),
+    "promote what has ended": Code(steps._still_proven, 'container.state != "running" or', "False or"),  # noqa: SLF001
+    "start beside what must make room": Table(ON_SUCCESS, {Step.CONNECT: Step.START}),
+    "have all make room": Code(
+        plan.displaced,
+        "if each.id in replaced or stands_in_the_way(spec, each)",
+        "",
+    ),
+    "forget who made room": Code(
+        steps._restore,  # noqa: SLF001
+        "if each.id in claim.found.displaced:",
+        "if False:",
+    ),
+    "start again what made room without its restart policy": Code(
+        steps._restore,  # noqa: SLF001
+        'containers.set_restart_policy(each, containers.labels.get(each.labels, Label.RESTART) or "always")',
+        "pass",
+    ),
+    "leave a restart policy to what made room": Code(
+        steps.promote, 'containers.set_restart_policy(each, "no")', "pass"
+    ),
+    "promote beside what made room and came back": Code(steps.promote, "_halt(each)", "pass"),
+    "give aliases before proof": Code(steps.create, "withhold_aliases=bool(older)", "withhold_aliases=False"),
+    "give aliases before proof on the further network": Code(
+        steps.connect, "[] if claim.found.withheld_aliases else claim.spec.aliases", "claim.spec.aliases"
+    ),
+    "tell the hook when the old one is gone": Table(
+        ON_SUCCESS, {Step.ALIAS: Step.PROMOTE, Step.RETIRE: Step.CUTOVER, Step.CUTOVER: Step.REPORT}
+    ),
+    "revert without a word to the hook": Code(steps.revert, "if claim.spec.cutover and older:", "if False:"),
+    "revert nothing": Table(ON_FAILURE, {Step.ALIAS: Step.UNDO, Step.CUTOVER: Step.UNDO, Step.PROMOTE: Step.UNDO}),
+    "retire one more than asked": Code(steps.promote, "plan.surplus(older, spec.keep)", "plan.surplus(older, 1)"),
     "close before the result is stored": Code(
         steps.report,
         "outcome.store(claim)\n    successor = deployments().close(claim)",

@@ -20,6 +20,8 @@ class Activity(greenlet.greenlet):
         """Counts its sleeps, so that what was to end one doesn't end the next."""
         self.line = None
         """The connection to the engine that is its own."""
+        self.claim = None
+        """The last step that it has claimed."""
         self.calling = None
         """What engine call it is about to make, and its action: the engine may see to it even if the process dies."""
 

@@ -18,6 +18,7 @@ import structlog
 import tasks  # noqa: F401  # registers them all
 import worker.driver
 import worker.store
+import worker.webhook
 from tests.simulation.keyspace import SimulatedRedis
 from tests.simulation.messages import dispatcher
 from tests.simulation.scheduler import Line
@@ -53,6 +54,7 @@ class Ground:
         self.redis = SimulatedRedis(None, self._gate, self._rewritten)
         self.time = _Leading(lambda: self.world.time)
         self.random = _Leading(lambda: self.world.random)
+        self.hooks = _Leading(lambda: self.world.hooks)
 
     @contextmanager
     def under(self, world):
@@ -115,7 +117,9 @@ class _TimedDeployments(worker.store.Deployments):
 
     def claim(self, deployment_id, step):
         claim = super().claim(deployment_id, step)
-        return claim and replace(claim, claimed=self.ground.time.monotonic())
+        timed = claim and replace(claim, claimed=self.ground.time.monotonic())
+        greenlet.getcurrent().claim = timed
+        return timed
 
 
 ground = Ground()
@@ -134,6 +138,7 @@ def installed():
             patch.object(worker.store, "connection", lambda: ground.redis),
             patch.object(worker.store, "Deployments", _TimedDeployments),
             patch.object(docker, "APIClient", ground.engine_api),
+            patch.object(worker.webhook, "_pool", ground.hooks),
             patch.object(app, "send_task", ground.send_task),
             patch.object(app.backend, "store_result", ground.store_result),
             patch.object(app.events, "default_dispatcher", dispatcher),

@@ -15,6 +15,9 @@ QUICKLY_FOUND = {
     "make room for a name": 60,
     "commit what was cancelled": 60,
     "let go of a stage that is held": 20,
+    "forget who made room": 30,
+    "give aliases before proof": 30,
+    "tell the hook when the old one is gone": 30,
 }
 
 

@@ -9,6 +9,7 @@ from tests.simulation import clients, faults
 from tests.simulation.clock import Clock
 from tests.simulation.engine import EngineApi
 from tests.simulation.faults import Fate, Weather
+from tests.simulation.hook import Hooks
 from tests.simulation.images import GOOD
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.keyspace import Keyspace
@@ -27,7 +28,7 @@ _SAID_AGAIN = 10
 PREFIX = "dw:simulated:"
 _ALARMS = f"{PREFIX}alarms:local"
 # Seconds that an effect takes: mostly, and now and then.
-_USUALLY = {"redis": 0.001, "results": 0.001, "broker": 0.001, "engine": 0.02}
+_USUALLY = {"redis": 0.001, "results": 0.001, "broker": 0.001, "engine": 0.02, "hook": 0.05}
 _TAKE_LONG = {"start": 0.3, "remove_container": 0.2, "stop": 0.5, "pull": 1.5}
 _SELDOM, _LONG = 0.03, 1.0
 
@@ -45,6 +46,7 @@ class World:
         self.keyspace = Keyspace(self.clock)
         self.engine = EngineApi(self.clock, lambda what, action: self.effect("engine", what, action))
         self.engine_down = False
+        self.hooks = Hooks(self)
         self.broker = Broker(self)
         self.results = Results(self)
         self.weather = Weather.drawn(self.random)
@@ -181,7 +183,7 @@ class World:
         if fate is Fate.KILLED_BEFORE:
             self._die(process, what, fate)
         try:
-            failed = self._prevented(activity, system, fate)
+            failed = self._prevented(activity, system, what[0], fate)
             if not failed and fate is Fate.LOST_REPLY and what[0] == "create_container":
                 failed = faults.error(system, fate)
                 self._do_without_reply(what, action)
@@ -210,11 +212,11 @@ class World:
         if fate is Fate.CUT_OFF:
             activity.process.cut_off_until = self.clock.now + self.random.uniform(LEASE, 3 * LEASE)
             self.story.tell(activity.process.name, what, "is cut off from Redis")
-        activity.calling = (what, action) if system == "engine" else None
+        activity.calling = (what, action) if system in {"engine", "hook"} else None
         self.scheduler.sleep(seconds)
         activity.calling = None
 
-    def _prevented(self, activity, system, fate):
+    def _prevented(self, activity, system, call, fate):
         """The error that keeps an effect from being done."""
         process = activity.process
         if fate in {Fate.REFUSED, Fate.FAILED_INSIDE}:
@@ -223,9 +225,28 @@ class World:
             return faults.error(system, Fate.LOST_REPLY)
         if system == "engine" and self.engine_down:
             return faults.error(system, Fate.REFUSED)
-        if system != "engine" and process.cut_off_until > self.clock.now:
+        if system == "engine" and self._harms_as_late(activity, call):
+            return faults.error(system, Fate.REFUSED)
+        if system not in {"engine", "hook"} and process.cut_off_until > self.clock.now:
             return faults.error(system, Fate.REFUSED)
         return None
+
+    def _harms_as_late(self, activity, call):
+        """Whether it would do to the version that serves what was right until another worker went on.
+
+        Nobody can take back a call that was made in time and comes to the engine long after, as one by who stood still
+        between its last look at its lease and the call: of these it isn't promised that they do no harm.
+        """
+        is_of_another = call in {"stop", "update_container"} or (
+            call == "start" and activity.claim and activity.claim.step in {Step.REVERT, Step.UNDO}
+        )
+        return is_of_another and self.is_stale()
+
+    def is_stale(self):
+        """Whether somebody else has claimed the step that the present activity is at, and it goes on."""
+        claim = greenlet.getcurrent().claim
+        record = claim and self.keyspace.peek(f"{PREFIX}deployment:{claim.id}")
+        return bool(record) and int(record["fence"]) != claim.fence
 
     # Processes and the engine
 
@@ -282,10 +303,10 @@ class World:
     def _lose_redis(self):
         self.story.tell("redis", ("is empty",))
         self.weather.suffered += faults.MUCH
+        self.invariants.forget()
         self.keyspace.lose()
         self.broker.lose()
         self.results.stored.clear()
-        self.invariants.forget()
 
     def _stop_engine(self):
         self.story.tell("engine", ("stops",))
@@ -296,5 +317,5 @@ class World:
 
     def _restart_engine(self):
         self.engine_down = False
-        self.engine.start_again()
+        self.engine.start_again(self.random)
         self.story.tell("engine", ("starts again",))
