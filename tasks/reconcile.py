@@ -37,6 +37,8 @@ class ReconcileResult(Result):
     """Names of containers whose deployment had ended without them, or had replaced them."""
     failed: list[str]
     """Names of those that could not be removed, and are tried again the next time."""
+    restored: list[str]
+    """Names of those that had to make room for a deployment which has no record any more, and run again."""
     adopted: list[str]
     """Names of containers that serve and had no record, as after the loss of Redis."""
     released: list[str]
@@ -54,18 +56,20 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     labels = engine().containers.labels
     containers = [each for each in engine().containers.labelled(labels.select()) if labels.are_ours(each.labels)]
     removed, failed = remove_leftovers(list(leftovers(containers)))
+    restored = _restore_displaced(containers)
     adopted = adopt(containers)
     result = ReconcileResult(
         host=settings().host,
         containers=len(containers),
         removed=removed,
         failed=failed,
+        restored=restored,
         adopted=adopted,
         released=released,
         resumed=resumed,
         moved=follow_changed_ports(containers),
     )
-    if any((removed, failed, adopted, released, resumed, result.moved)):
+    if any((removed, failed, restored, adopted, released, resumed, result.moved)):
         log.warning("reconciled", **result.model_dump())
     return result
 
@@ -81,9 +85,8 @@ def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
     standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
     unretired = {each for standing in standings.values() for each in standing.unretired}
     for each in containers:
-        is_young = time.time() - each.created < settings().reconcile_grace
         standing = standings.get(engine().containers.labels.deployment_of(each))
-        if not is_young and (
+        if not _is_young(each) and (
             each.id in unretired or plan.is_leftover(each, standing, deployed=bool(_label(each, Label.FINGERPRINT)))
         ):
             yield each
@@ -103,6 +106,31 @@ def remove_leftovers(containers: Sequence[Listed]) -> tuple[list[str], list[str]
             log.warning("leftover_not_removed", container=each.name, error=error.message)
             failed.append(each.name)
     return removed, failed
+
+
+def _restore_displaced(containers: Sequence[Listed]) -> list[str]:
+    """Start again what was stopped for a deployment to begin that nobody knows any more, in place of its container."""
+    api, restored = engine().containers, []
+    standings = deployments().standings(sorted({api.labels.deployment_of(each) for each in containers}))
+    present = {each.id for each in containers}
+    for each in containers:
+        displaced = [older for older in _label(each, Label.DISPLACED).split(",") if older in present]
+        if not displaced or api.labels.deployment_of(each) in standings or _is_young(each):
+            continue
+        # One that was promoted has its restart policy, and has taken that of those.
+        waiting = [older for older in map(api.inspect, displaced) if older.restart != "no"]
+        if waiting and api.inspect(each.id).restart == "no":
+            # Removed last: it is what tells of them.
+            api.stop(each, 0)
+            for older in waiting:
+                api.start(older)
+                restored.append(older.name)
+            api.remove(each, force=True)
+    return restored
+
+
+def _is_young(container: Listed) -> bool:
+    return time.time() - container.created < settings().reconcile_grace
 
 
 def _label(container: Listed, label: Label) -> str:

@@ -28,6 +28,8 @@ class Label(StrEnum):
     """The restart policy that was asked for; the container's own is `no` while it is a candidate, or stopped."""
     KEPT_PORTS = "kept-ports"
     """Host ports that are this container's also while it is stopped, comma-separated."""
+    DISPLACED = "displaced"
+    """Ids of older containers that were stopped for this one to start, comma-separated."""
     SECRETS = "secret-variables"
     """The names of the variables whose values are shown nowhere, comma-separated."""
 

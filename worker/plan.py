@@ -15,6 +15,8 @@ from worker.spec import DeploymentSpec, HostPort, RollbackArguments, StageOrder
 from worker.store import Standing
 
 _MOST_NAMED = 5
+UP = {"running", "restarting", "paused"}
+"""The states of a container that holds its ports, now or in a moment."""
 _NOT_IN_CONTAINER = {
     "image",
     "credential",
@@ -100,7 +102,7 @@ def displaced(spec: DeploymentSpec, older: Sequence[Listed]) -> list[Listed]:
     if spec.strategy == "start-first":
         return []
     replaced = {each.id for each in surplus(older, spec.keep)} if spec.strategy == "stop-first" else set()
-    up = [each for each in older if each.state in {"running", "restarting", "paused"}]
+    up = [each for each in older if each.state in UP]
     return [each for each in up if each.id in replaced or stands_in_the_way(spec, each)][::-1]
 
 
@@ -227,7 +229,7 @@ def check_order(order: StageOrder, found: Sequence[Listed]) -> None:
     """
     if not found:
         raise no_container(order.where)
-    running = next((each for each in found if each.state in {"running", "paused", "restarting"}), None)
+    running = next((each for each in found if each.state in UP), None)
     if running and order.action == "remove" and not order.force:
         raise SpecInvalid(
             f"Removing container {running.name} failed: it runs; stop it first, or remove it by force.",
@@ -308,14 +310,14 @@ def candidate(
     name: str,
     labels: Labels,
     mark: str,
-    sealed: Mapping[Label, str],
+    remembered: Mapping[Label, str],
     withhold_aliases: bool,
 ) -> ContainerSpec:
     """The same for a container that has yet to be proven, and gets what it lacks when it is promoted.
 
     Not restarted, its first end is its last, with exit code and output to show. Without aliases that an older
-    instance may hold, nobody reaches it by them: the engine's DNS hands out both, proven or not. `sealed` is what its
-    container keeps in case the records are lost.
+    instance may hold, nobody reaches it by them: the engine's DNS hands out both, proven or not. `remembered` is what
+    its container keeps in case the records are lost.
     """
     return replace(
         container,
@@ -325,7 +327,7 @@ def candidate(
         labels={
             **container.labels,
             labels.key(Label.FINGERPRINT): mark,
-            **{labels.key(label): text for label, text in sealed.items()},
+            **{labels.key(label): text for label, text in remembered.items()},
         },
     )
 

@@ -122,7 +122,7 @@ def _done(claim: Claim, function: StepFunction) -> dict[str, Any]:
 
 def _may_have_result(claim: Claim) -> bool:
     """Whether the result may be stored already, which no progress is to replace."""
-    return claim.step is Step.REPORT or (claim.step is Step.UNDO and claim.attempt > MOST_ATTEMPTS)
+    return claim.step is Step.REPORT or (claim.step in {Step.REVERT, Step.UNDO} and claim.attempt > MOST_ATTEMPTS)
 
 
 def check_bounds(claim: Claim) -> None:

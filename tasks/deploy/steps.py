@@ -4,6 +4,9 @@ Every step can run twice, after a worker's death or a lost reply: it looks for w
 deployment-id label, and goes on from there.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 import structlog
 
 from tasks.adopt import sealed_labels
@@ -24,6 +27,7 @@ from worker.labels import Label, container_name
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
 from worker.settings import settings
+from worker.spec import Cutover
 from worker.store import deployments, pulled_images
 
 log = structlog.get_logger()
@@ -98,6 +102,8 @@ def create(claim: Claim) -> Done:
     twin = plan.live_twin(containers.labels, older, marks)
     if twin and not spec.force and (unchanged := _unchanged(claim, containers.inspect(twin.id))):
         return Done(unchanged, to=Step.REPORT)
+    # Those of a run before this one are stopped by now.
+    displaced = list(dict.fromkeys([*found.displaced, *(each.id for each in plan.displaced(spec, older))]))
     wanted = _wanted_name(claim)
     container = plan.container_spec(
         spec,
@@ -115,7 +121,7 @@ def create(claim: Claim) -> Done:
         name=plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted)),
         labels=containers.labels,
         mark=marks[0],
-        sealed=sealed_labels(spec, claim.id, older),
+        remembered={**sealed_labels(spec, claim.id, older), Label.DISPLACED: ",".join(displaced)},
         withhold_aliases=bool(older),
     )
     made = make(spec, candidate, claim.id)
@@ -126,8 +132,7 @@ def create(claim: Claim) -> Done:
             container_id=made.id,
             container_name=made.name,
             withheld_aliases=spec.aliases if older else [],
-            # Those of a run before this one are stopped by now.
-            displaced=list(dict.fromkeys([*found.displaced, *(each.id for each in plan.displaced(spec, older))])),
+            displaced=displaced,
         )
     )
 
@@ -169,6 +174,9 @@ def start(claim: Claim) -> Done:
             raise
         return _made_again(claim, made_again=True)
     except PortInUse:
+        if any(each.id in claim.found.displaced and each.state in plan.UP for each in _older_instances(claim)):
+            # An engine that has restarted has brought it back.
+            return Done(claim.found, to=Step.DISPLACE)
         kept = _kept_ports(containers.inspect(_container(claim).id))
         if not kept or len(claim.found.ports_in_use) >= _MOST_PORTS_TRIED:
             raise
@@ -294,18 +302,15 @@ def retire(claim: Claim) -> Done:
 def revert(claim: Claim) -> Done:
     """Lead what may have come to this deployment's container back to the older one, before that container goes."""
     containers = engine().containers
-    try:
+    with _told_in_time(claim):
         if claim.found.displaced:
             _restore(claim)
         else:
-            detach(containers.inspect(_container(claim).id), claim.found.withheld_aliases)
+            with suppress(ContainerNotFound):
+                detach(containers.inspect(_container(claim).id), claim.found.withheld_aliases)
         older = next((each for each in _older_instances(claim) if each.state == "running"), None)
         if claim.spec.cutover and older:
-            cut_over(claim.spec.cutover, instance_of(containers.inspect(older.id)), "reverted")
-    except DeploymentError as error:
-        if error.retryable and claim.attempt < MOST_ATTEMPTS:
-            raise
-        log.warning("not_reverted", error=error.message)
+            _lead_back(claim, claim.spec.cutover, containers.inspect(older.id))
     return Done(claim.found, pause=0 if claim.found.displaced else settings().drain_seconds)
 
 
@@ -313,18 +318,13 @@ def revert(claim: Claim) -> Done:
 def undo(claim: Claim) -> Done:
     """Remove what this deployment made, start again what it stopped, and give back a name that it took."""
     containers, wanted = engine().containers, _wanted_name(claim)
-    try:
+    with _told_in_time(claim):
         _restore(claim)
         check_bounds(claim)
         for each in _older_instances(claim):
             lost = plan.temporary_name(wanted, containers.labels.deployment_of(each))
             if each.name == lost and not containers.find_named(wanted):
                 containers.rename(each, wanted)
-    except DeploymentError:
-        if claim.attempt >= MOST_ATTEMPTS:
-            # Whoever asked has waited long enough; the removal is tried again until the engine is back.
-            outcome.store(claim)
-        raise
     return Done(claim.found)
 
 
@@ -378,6 +378,26 @@ def _halt(container: Listed) -> None:
     """Stop a container as it asked for, by its own signal and within its own time."""
     containers = engine().containers
     containers.stop(container, stop_timeout(containers.inspect(container.id)))
+
+
+@contextmanager
+def _told_in_time(claim: Claim) -> Iterator[None]:
+    try:
+        yield
+    except DeploymentError:
+        if claim.attempt >= MOST_ATTEMPTS:
+            # Whoever asked has waited long enough; this is tried again until the engine is back.
+            outcome.store(claim)
+        raise
+
+
+def _lead_back(claim: Claim, hook: Cutover, older: Container) -> None:
+    try:
+        cut_over(hook, instance_of(older), "reverted")
+    except CutoverFailed as error:
+        if error.retryable and claim.attempt < MOST_ATTEMPTS:
+            raise
+        log.warning("not_led_back", error=error.message)
 
 
 def _restore(claim: Claim) -> None:

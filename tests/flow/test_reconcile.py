@@ -95,7 +95,7 @@ def test_nothing_is_found_where_all_fits(stage):
     assert found == {
         "host": "local",
         "containers": found["containers"],
-        **{what: [] for what in ("removed", "failed", "adopted", "released", "resumed")},
+        **{what: [] for what in ("removed", "failed", "restored", "adopted", "released", "resumed", "moved")},
     }
     assert ids(stage) == {live["container_id"]}
 
@@ -146,6 +146,23 @@ def test_a_lost_redis_costs_nothing_that_runs(stage, store):
 
 def go_back(stage, **arguments):
     return stage.ask("docker.rollback", project=stage.project, stage=stage.name, **arguments)
+
+
+def test_what_had_to_make_room_runs_again_though_redis_was_lost_meanwhile(stage, store):
+    before = deploy(stage, "shop:v1")
+    asked = stage.deployment(
+        "shop:v2", policy="missing", strategy="stop-first", command=["/bin/busybox", "sleep", "60"]
+    )
+    sent = stage.send("docker.deploy", **asked)
+    stage.until(lambda: stage.record(sent.id).get("step") == "prove")
+    lose_all(store)
+    grow_older()
+    found = stage.ask("docker.reconcile")
+    assert found["restored"] == [before["container_name"]]
+    (container,) = stage.containers()
+    assert (container["Id"], container["State"]) == (before["container_id"], "running")
+    assert stage.ask("docker.reconcile")["restored"] == []
+    assert deploy(stage, "shop:v2", strategy="stop-first")["replaced"] == [before["container_id"]]
 
 
 @pytest.mark.parametrize("first", ["nothing", "reconciling", "a worker that starts"])

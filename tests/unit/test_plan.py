@@ -54,6 +54,7 @@ def container(*, state="running", health=None, restart_count=0):
         health_log=(),
         exit_code=0,
         oom_killed=False,
+        restart="no",
         restart_count=restart_count,
         created="",
         started_at="",
@@ -143,6 +144,7 @@ def test_labels_of_the_caller_never_hide_ours():
         "docker-watcher.digest": "sha256:9",
         "docker-watcher.secret-variables": "",
         "docker-watcher.restart": "always",
+        "docker-watcher.displaced": "",
         "docker-watcher.kept-ports": "",
         # Empty, not absent: an image may have labels of these names.
         "docker-watcher.fingerprint": "",
@@ -153,10 +155,14 @@ def test_labels_of_the_caller_never_hide_ours():
 
 def test_a_candidate_is_not_restarted_and_lacks_aliases_that_an_older_instance_may_hold():
     asked = planned(changed(aliases=["web"]))
-    first = plan.candidate(asked, name="x", labels=OURS, sealed={Label.SPEC: "{}"}, mark="f1", withhold_aliases=False)
+    first = plan.candidate(
+        asked, name="x", labels=OURS, remembered={Label.SPEC: "{}"}, mark="f1", withhold_aliases=False
+    )
     assert (first.name, first.restart, first.aliases) == ("x", "no", ["web"])
     assert (first.labels["docker-watcher.fingerprint"], first.labels["docker-watcher.spec"]) == ("f1", "{}")
-    later = plan.candidate(asked, name="x", labels=OURS, sealed={Label.SPEC: "{}"}, mark="f1", withhold_aliases=True)
+    later = plan.candidate(
+        asked, name="x", labels=OURS, remembered={Label.SPEC: "{}"}, mark="f1", withhold_aliases=True
+    )
     assert later.aliases == ()
     assert asked.restart == "always"
 

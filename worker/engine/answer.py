@@ -41,6 +41,8 @@ class Container:
     health_log: Sequence[str]
     exit_code: int
     oom_killed: bool
+    restart: str
+    """Its restart policy (`HostConfig.RestartPolicy.Name`)."""
     restart_count: int
     created: str
     started_at: str
@@ -117,6 +119,7 @@ def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:
         health_log=[without(secrets, str(check.get("Output", "")).strip()) for check in health.get("Log") or []],
         exit_code=state["ExitCode"],
         oom_killed=state["OOMKilled"],
+        restart=data["HostConfig"]["RestartPolicy"]["Name"],
         restart_count=data["RestartCount"],
         created=data["Created"],
         started_at=state["StartedAt"],
