@@ -45,10 +45,11 @@ def sealed_labels(spec: DeploymentSpec, deployment_id: str, older: Sequence[List
     """
     if not keyring().has_keys:
         return {}
-    live = live_version(spec.where, older)
+    # Of a stage that was removed none is live, and its last version is the one to go back to.
+    last = live_version(spec.where, older) or next(iter(deployments().lives(spec.where)), None)
     stage = (spec.project, spec.stage, deployment_id)
     asked = keyring().seal(spec.model_dump_json(exclude_defaults=True), plan.spec_purpose(*stage))
-    before = live.model_dump_json(exclude_defaults=True) if live else ""
+    before = last.model_dump_json(exclude_defaults=True) if last else ""
     return {Label.SPEC: asked, Label.PREVIOUS: before and keyring().seal(before, plan.previous_purpose(*stage))}
 
 

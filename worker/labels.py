@@ -23,7 +23,7 @@ class Label(StrEnum):
     SPEC = "spec"
     """The deployment's arguments, sealed: what is known of it where Redis was lost; empty where there is no key."""
     PREVIOUS = "previous"
-    """The version that was live before, sealed likewise."""
+    """The version that was live last before this one, sealed likewise."""
     RESTART = "restart"
     """The restart policy that was asked for; the container's own is `no` while it is a candidate, or stopped."""
     KEPT_PORTS = "kept-ports"

@@ -95,6 +95,14 @@ def test_a_pipe_has_whole_lines(stage, ended):
     assert f"{stage.image('shop:v2')} (" in text
 
 
+def test_orders_to_the_stage_are_told_as_well(stage):
+    stage.deploy("shop:v1")
+    assert stage.installation.dw("stop", f"{stage.project}/staging").returncode == 0
+    stage.until(lambda: [each["state"] for each in history(stage)] == ["done", "live"])
+    assert [(each["action"], each["image"] is None) for each in history(stage)] == [("stop", True), ("deploy", False)]
+    assert "order to stop: done" in stage.installation.dw("history", f"{stage.project}/staging").stdout
+
+
 def test_an_unheard_of_stage_has_none_and_a_wrong_one_is_refused(stage):
     assert history(stage) == []
     assert stage.installation.dw("history", "my shop/live").returncode == 1

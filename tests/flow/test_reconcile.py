@@ -195,6 +195,14 @@ def test_the_first_deployment_after_the_loss_of_redis_can_be_gone_back_from(stag
     assert page(go_back(stage, to=versions[0]["deployment_id"])) == "shop v1"
 
 
+def test_the_last_version_of_a_stage_that_was_removed_outlives_redis_too(stage, store):
+    deploy(stage, "shop:v1")
+    stage.ask("docker.stage", project=stage.project, stage=stage.name, action="remove", force=True)
+    deploy(stage, "shop:v2")
+    lose_all(store)
+    assert page(go_back(stage)) == "shop v1"
+
+
 def test_a_version_before_that_was_sealed_for_another_container_is_not_believed(stage, store):
     """Whoever can make containers can copy labels."""
     deploy(stage, "shop:v1")

@@ -194,11 +194,14 @@ def test_what_was_never_live_here_is_refused(stage):
     assert ids(stage) == [first["container_id"]]
 
 
-def test_what_somebody_removed_is_the_first_to_go_back_to(stage):
+@pytest.mark.parametrize("how", ["docker.remove", "docker.stage"])
+def test_what_somebody_removed_is_the_first_to_go_back_to(stage, how):
     stage.deploy("shop:v1")
     second = stage.deploy("shop:v2")
     stage.until(lambda: stage.record(second["deployment_id"])["step"] == "ended")
-    stage.ask("docker.remove", container=second["container_id"], force=True)
+    whole = {"project": stage.project, "stage": stage.name, "action": "remove"}
+    stage.ask(how, **({"container": second["container_id"]} if how == "docker.remove" else whole), force=True)
+    assert stage.containers() == []
     assert page(rollback(stage)) == "shop v2"
 
 

@@ -1,4 +1,4 @@
-"""`dw history`: what became of a stage's deployments."""
+"""`dw history`: what became of a stage's deployments, and of orders to it."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -15,10 +15,10 @@ _STATES = {
     "replaced": "was live",
     "failed": "failed in step {step}",
     "cancelled": "cancelled in step {step}",
-    "done": "done",
     "running": "at step {step}",
     "waiting": "waits for its stage",
 }
+_ORDERED = {each: f"order to {each}: " for each in ("stop", "restart", "remove")}
 _MOST_STEPS = 3
 
 
@@ -53,13 +53,14 @@ def told(past: Past) -> str:
 
 def _lines(past: Past) -> Iterable[str]:
     step = past.error.facts.get("step", past.step) if past.error else past.step
-    state = escape(_STATES.get(past.state, past.state).format(step=step))
+    state = _ORDERED.get(past.action, "") + escape(_STATES.get(past.state, past.state).format(step=step))
     took = f", took {past.ended - past.created:.1f} s" if past.ended else ""
     style = _STYLES.get(past.state, "bold")
     yield f"[{style}]{state}[/], {_time(past.created).astimezone():%Y-%m-%d %H:%M:%S}{took}"
-    yield escape(_image(past, past.image)) if past.image else past.action
     if past.superseded_by:
         yield escape(f"by {past.superseded_by}")
+    if past.image:
+        yield escape(_image(past.image, past.digest))
     if past.rollback_to:
         yield escape(f"rollback to {past.rollback_to}")
     if past.seconds:
@@ -69,10 +70,10 @@ def _lines(past: Past) -> Iterable[str]:
         yield escape(f"{type(past.error).__name__}: {past.error.message}")
 
 
-def _image(past: Past, name: str) -> str:
+def _image(image: str, found: str | None) -> str:
     """By tag, where it has one, and the beginning of its digest."""
-    reference = ImageReference.parse(name)
-    digest = (past.digest or reference.digest or "").removeprefix("sha256:")[:12]
+    reference = ImageReference.parse(image)
+    digest = (found or reference.digest or "").removeprefix("sha256:")[:12]
     tag = f":{reference.tag}" if reference.tag else ""
     return f"{reference.name}{tag}" + (f" ({digest})" if digest else "")
 
