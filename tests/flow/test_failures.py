@@ -132,7 +132,7 @@ def test_a_container_that_is_not_managed_is_left_alone(stage, task):
 def test_what_does_not_start_says_why(stage, images):
     image = images("unstartable", "v1", command=["/no/such/program"])
     stage.ask("docker.pull", image=image)
-    made = stage.ask("docker.create", **stage.deployment(image))
+    made = stage.ask("docker.create", **stage.deployment(image, init=False))
     error = stage.send("docker.start", container=made["container_id"]).get(timeout=30, propagate=False)
     stage.ask("docker.remove", container=made["container_id"])
     assert type(error).__name__ == "StartFailed"

@@ -155,6 +155,6 @@ def test_dw_says_that_a_container_ran_out_of_memory(stage, images):
     asked = ("deploy", f"{stage.project}/staging", image, "--policy", "missing", "--memory", "8m")
     ended = stage.installation.dw(*asked)
     assert ended.returncode == 1
-    assert "it ran out of memory and ended with exit code 137" in ended.stderr
+    assert "it ran out of its memory of 8 MiB and ended with exit code 137" in ended.stderr
     error = json.loads(stage.installation.dw(*asked, "--json").stdout)["error"]
     assert (error["type"], error["facts"]["oom_killed"], error["facts"]["exit_code"]) == ("StartFailed", True, 137)

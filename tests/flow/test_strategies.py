@@ -61,7 +61,7 @@ def test_the_hook_is_told_before_anything_old_is_touched_and_once_it_is_gone(sta
     seen = []
     hook.on_told = lambda told: seen.append((told["event"], page(told), page(first) if len(seen) < 1 else None))
     second = stage.deploy("shop:v2", aliases=["web"], cutover={"url": hook.url})
-    stage.until(lambda: len(hook.told) == 2)
+    stage.until(lambda: len(seen) == 2)
     assert seen == [("cutover", "shop v2", "shop v1"), ("retired", "shop v2", None)]
     cutover, retired = hook.told
     assert cutover["reason"] == "deployed"
