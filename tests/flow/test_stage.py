@@ -21,8 +21,16 @@ from tests.flow.conftest import Installation, Stage
 
 @pytest.fixture
 def slow(images):
-    """An image that takes as long to be proven as it is told to, and as long to be stopped as it may."""
-    return images("slow", "v1", command=["/bin/busybox", "sleep", "600"], healthcheck=None)
+    """An image that takes as long to be stopped as it may."""
+    deaf = "trap '' TERM; while :; do /bin/busybox sleep 1; done"
+    return images("deaf", "v1", command=["/bin/busybox", "sh", "-c", deaf], healthcheck=None)
+
+
+@pytest.fixture
+def held(images):
+    """An image whose health check comes to an end when `let_go` has it do so."""
+    check = ["/bin/busybox", "sh", "-c", "until [ -e /go ]; do /bin/busybox sleep 0.1; done"]
+    return images("held", "v1", command=["/bin/busybox", "sleep", "600"], healthcheck=check, health_seconds=300)
 
 
 @pytest.fixture
@@ -39,9 +47,22 @@ def carried_out(stage, action, **arguments):
     return order(stage, action, **arguments).get(timeout=60)
 
 
-def being_proven(stage, slow, seconds=3):
-    sent = stage.send("docker.deploy", **stage.deployment(slow, health={"stable": seconds}))
+def being_proven(stage, held):
+    sent = stage.send("docker.deploy", **stage.deployment(held, health={"timeout": 300}))
     stage.until(lambda: stage.record(sent.id).get("step") == "prove")
+    return sent
+
+
+def let_go(stage, sent):
+    """Have a deployment be proven, and return its result."""
+    (made,) = (each["Id"] for each in stage.containers() if each["Labels"]["docker-watcher.deployment-id"] == sent.id)
+    stage.engine.exec_start(stage.engine.exec_create(made, ["/bin/busybox", "touch", "/go"]))
+    return sent.get(timeout=60)
+
+
+def at_the_newest(stage, sent):
+    """Await that an order to stop is at the newest container."""
+    stage.until(lambda: inspected(stage)[0]["HostConfig"]["RestartPolicy"]["Name"] == "no")
     return sent
 
 
@@ -73,11 +94,11 @@ def recorded_ports(stage, deployment_id):
     return json.loads(stage.record(deployment_id)["found"])["ports"]
 
 
-def test_a_stop_waits_for_a_deployment_and_wins(stage, slow):
-    deployment = being_proven(stage, slow)
-    stop = order(stage, "stop", timeout=0)
+def test_a_stop_waits_for_a_deployment_and_wins(stage, held):
+    deployment = being_proven(stage, held)
+    stop = waiting(stage, order(stage, "stop", timeout=30))
+    live = let_go(stage, deployment)
     result = stop.get(timeout=60)
-    live = deployment.get(timeout=5)
     assert live["state"] == "live"
     assert result == {
         "deployment_id": stop.id,
@@ -85,33 +106,34 @@ def test_a_stop_waits_for_a_deployment_and_wins(stage, slow):
         "stage": stage.name,
         "action": "stop",
         "containers": [
-            {"container_id": live["container_id"], "container_name": live["container_name"], "exit_code": 137}
+            {"container_id": live["container_id"], "container_name": live["container_name"], "exit_code": 143}
         ],
     }
     assert states(stage) == [("exited", "no")]
 
 
-def test_of_a_deployment_and_a_stop_that_wait_the_last_one_asked_for_wins(stage, slow):
-    running = being_proven(stage, slow)
+def test_of_a_deployment_and_a_stop_that_wait_the_last_one_asked_for_wins(stage, held):
+    running = being_proven(stage, held)
     between = waiting(stage, stage.send("docker.deploy", **stage.deployment("shop:v1")))
-    stop = waiting(stage, order(stage, "stop"))
+    stop = waiting(stage, order(stage, "stop", timeout=30))
     assert type(error_of(between)).__name__ == "DeploymentSuperseded"
     last = stage.send("docker.deploy", **stage.deployment("shop:v2"))
     superseded = error_of(stop)
     assert type(superseded).__name__ == "DeploymentSuperseded"
     assert superseded.args[1]["by"] == last.id
-    assert running.get(timeout=60)["state"] == "live"
+    assert let_go(stage, running)["state"] == "live"
     live = last.get(timeout=60)
     assert [each["Id"] for each in stage.containers()] == [live["container_id"]]
     assert states(stage) == [("running", "always")]
 
 
-def test_a_restart_is_not_needed_where_a_deployment_waits(stage, slow):
-    being_proven(stage, slow)
+def test_a_restart_is_not_needed_where_a_deployment_waits(stage, held):
+    running = being_proven(stage, held)
     next_one = waiting(stage, stage.send("docker.deploy", **stage.deployment("shop:v1")))
     superseded = error_of(order(stage, "restart"))
     assert type(superseded).__name__ == "DeploymentSuperseded"
     assert superseded.args[1]["by"] == next_one.id
+    let_go(stage, running)
     assert next_one.get(timeout=60)["state"] == "live"
 
 
@@ -234,8 +256,7 @@ def test_only_managed_containers_of_this_stage_are_touched(stage, client, instal
 
 def test_containers_that_vanish_meanwhile_are_no_failure(stage, two):
     older, newer = two
-    stop = order(stage, "stop", timeout=4)
-    stage.until(lambda: json.loads(stage.record(stop.id).get("found", "{}")).get("left"))
+    stop = at_the_newest(stage, order(stage, "stop", timeout=10))
     stage.engine.remove_container(older["container_id"], force=True)
     assert [each["container_id"] for each in stop.get(timeout=60)["containers"]] == [newer["container_id"]]
 
@@ -252,22 +273,21 @@ def test_an_order_delivered_twice_is_carried_out_once(stage):
     assert result["containers"][0]["started_at"] == started
 
 
-def test_one_that_waits_is_cancelled_before_anything_has_happened(stage, slow):
-    running = being_proven(stage, slow)
-    stop = waiting(stage, order(stage, "stop"))
+def test_one_that_waits_is_cancelled_before_anything_has_happened(stage, held):
+    running = being_proven(stage, held)
+    stop = waiting(stage, order(stage, "stop", timeout=30))
     assert stage.ask("docker.cancel", deployment_id=stop.id)["state"] == "cancelling"
     cancelled = error_of(stop)
     assert type(cancelled).__name__ == "DeploymentCancelled"
     assert stage.project in cancelled.args[0]
-    assert running.get(timeout=60)["state"] == "live"
+    assert let_go(stage, running)["state"] == "live"
     stage.until(lambda: stage.record(stop.id)["step"] == "ended")
     assert stage.ask("docker.cancel", deployment_id=stop.id)["state"] == "cancelled"
     assert states(stage) == [("running", "always")]
 
 
 def test_one_that_is_cancelled_is_broken_off_at_the_next_container(stage, two):
-    stop = order(stage, "stop", timeout=4)
-    stage.until(lambda: json.loads(stage.record(stop.id).get("found", "{}")).get("left"))
+    stop = at_the_newest(stage, order(stage, "stop", timeout=10))
     assert stage.ask("docker.cancel", deployment_id=stop.id)["state"] == "cancelling"
     assert type(error_of(stop)).__name__ == "DeploymentCancelled"
     assert states(stage) == [("exited", "no"), ("running", "always")]
@@ -293,8 +313,8 @@ def test_what_is_done_says_so(stage):
     assert (ended.returncode, "is done" in ended.stdout) == (1, True)
 
 
-def test_ctrl_c_leaves_an_order_to_go_on(stage, slow):
-    deployment = being_proven(stage, slow, seconds=6)
+def test_ctrl_c_leaves_an_order_to_go_on(stage, held):
+    deployment = being_proven(stage, held)
     with subprocess.Popen(
         [Path(sys.executable).with_name("dw"), "stop", f"{stage.project}/{stage.name}", "--timeout", "0"],
         env=stage.installation.environment,
@@ -305,7 +325,7 @@ def test_ctrl_c_leaves_an_order_to_go_on(stage, slow):
         os.kill(process.pid, signal.SIGINT)
         assert "goes on; to end it: dw cancel" in process.stderr.read()
         assert process.wait(40) == 130
-    assert deployment.get(timeout=60)["state"] == "live"
+    assert let_go(stage, deployment)["state"] == "live"
     stage.until(lambda: states(stage) == [("exited", "no")])
 
 
@@ -316,7 +336,8 @@ def test_a_stopped_stage_stays_so_over_a_worker_s_restart(unserved_stage):
         carried_out(stage, "stop")
     with stage.installation.worker(stage.client):
         found = stage.ask("docker.reconcile")
-        assert not any(found[what] for what in ("removed", "failed", "adopted", "released", "resumed"))
+        # Its namespace is also that of other tests.
+        assert not [name for what in ("removed", "failed", "adopted") for name in found[what] if stage.project in name]
         assert states(stage) == [("exited", "no")]
         carried_out(stage, "restart")
         assert states(stage) == [("running", "always")]
