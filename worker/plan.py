@@ -219,7 +219,8 @@ def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool)
         return deployed and container.state in {"created", "dead"}
     if standing.outcome is None:
         return False
-    return standing.outcome not in {"live", "adopted"} or standing.container_id != container.id
+    # An adopted version that was live before is known without its container, which can be there still.
+    return standing.outcome not in {"live", "adopted"} or standing.container_id not in {None, container.id}
 
 
 def check_order(order: StageOrder, found: Sequence[Listed]) -> None:

@@ -148,6 +148,15 @@ def go_back(stage, **arguments):
     return stage.ask("docker.rollback", project=stage.project, stage=stage.name, **arguments)
 
 
+def test_instances_that_are_kept_stay_where_redis_is_lost(stage, store):
+    kept = [deploy(stage, "shop:v1", keep=2), deploy(stage, "shop:v2", keep=2)]
+    lose_all(store)
+    grow_older()
+    for _ in range(2):
+        assert stage.ask("docker.reconcile")["removed"] == []
+    assert ids(stage) == {each["container_id"] for each in kept}
+
+
 def test_what_had_to_make_room_runs_again_though_redis_was_lost_meanwhile(stage, store):
     before = deploy(stage, "shop:v1")
     asked = stage.deployment(
