@@ -3,14 +3,14 @@
 Whoever can make containers can write labels: only what was sealed here, for this very container, is believed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import structlog
 from pydantic import ValidationError
 
 from worker import plan
 from worker.engine import Listed, engine
-from worker.errors import CredentialMissing
+from worker.errors import ContainerNotFound, CredentialMissing
 from worker.keyring import keyring
 from worker.labels import Label
 from worker.record import Found, Version
@@ -25,9 +25,8 @@ def adopt(containers: Sequence[Listed]) -> list[str]:
 
     `containers` are all those of a stage, or of several, newest first. A second run finds less to adopt, or nothing.
     """
-    serving = list(_serving(containers))
-    recorded = deployments().standings([_deployment_of(each) for each in serving])
-    return [each.name for each in serving if _deployment_of(each) not in recorded and _adopt(each)]
+    recorded = deployments().standings(sorted({_deployment_of(each) for each in containers}))
+    return [each.name for each in _serving(containers, recorded) if _adopt(each)]
 
 
 def live_version(stage: str, containers: Sequence[Listed]) -> Version | None:
@@ -53,15 +52,26 @@ def sealed_labels(spec: DeploymentSpec, deployment_id: str, older: Sequence[List
     return {Label.SPEC: asked, Label.PREVIOUS: before and keyring().seal(before, plan.previous_purpose(*stage))}
 
 
-def _serving(containers: Sequence[Listed]) -> Iterator[Listed]:
-    """Of each stage, the newest container that runs and isn't a candidate beside it."""
+def _serving(containers: Sequence[Listed], recorded: Collection[str]) -> Iterator[Listed]:
+    """Of each stage, the newest container that runs and isn't a candidate beside it, if it has no record."""
     seen = set()
     for each in containers:
         stage = (_label(each, Label.PROJECT), _label(each, Label.STAGE))
-        is_candidate = plan.has_temporary_name(each, _deployment_of(each))
-        if each.state == "running" and _label(each, Label.SPEC) and not is_candidate and stage not in seen:
-            seen.add(stage)
+        if stage in seen or each.state != "running" or not _label(each, Label.SPEC):
+            continue
+        if _deployment_of(each) in recorded:
+            is_candidate = plan.has_temporary_name(each, _deployment_of(each))
+        elif not (is_candidate := not _was_promoted(each)):
             yield each
+        if not is_candidate:
+            seen.add(stage)
+
+
+def _was_promoted(container: Listed) -> bool:
+    try:
+        return plan.was_promoted(engine().containers.labels, engine().containers.inspect(container.id))
+    except ContainerNotFound:
+        return False
 
 
 def _adopt(container: Listed) -> bool:

@@ -53,10 +53,11 @@ class ReconcileResult(Result):
 def reconcile(_: ReconcileArguments) -> ReconcileResult:
     """Mend what doesn't fit; a second run, also at the same time, finds less to do or nothing."""
     released, resumed = _mend_stages()
-    labels = engine().containers.labels
-    containers = [each for each in engine().containers.labelled(labels.select()) if labels.are_ours(each.labels)]
+    containers = _ours()
     removed, failed = remove_leftovers(list(leftovers(containers)))
-    restored = _restore_displaced(containers)
+    restored = _restore_displaced(_ours() if removed else containers)
+    if removed or restored:
+        containers = _ours()
     adopted = adopt(containers)
     result = ReconcileResult(
         host=settings().host,
@@ -72,6 +73,11 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     if any((removed, failed, restored, adopted, released, resumed, result.moved)):
         log.warning("reconciled", **result.model_dump())
     return result
+
+
+def _ours() -> list[Listed]:
+    labels = engine().containers.labels
+    return [each for each in engine().containers.labelled(labels.select()) if labels.are_ours(each.labels)]
 
 
 def _mend_stages() -> tuple[list[str], list[str]]:
@@ -110,23 +116,34 @@ def remove_leftovers(containers: Sequence[Listed]) -> tuple[list[str], list[str]
 
 def _restore_displaced(containers: Sequence[Listed]) -> list[str]:
     """Start again what was stopped for a deployment to begin that nobody knows any more, in place of its container."""
-    api, restored = engine().containers, []
-    standings = deployments().standings(sorted({api.labels.deployment_of(each) for each in containers}))
-    present = {each.id for each in containers}
+    restored: list[str] = []
+    standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
     for each in containers:
-        displaced = [older for older in _label(each, Label.DISPLACED).split(",") if older in present]
-        if not displaced or api.labels.deployment_of(each) in standings or _is_young(each):
-            continue
-        # One that was promoted has its restart policy, and has taken that of those.
-        waiting = [older for older in map(api.inspect, displaced) if older.restart != "no"]
-        if waiting and api.inspect(each.id).restart == "no":
-            # Removed last: it is what tells of them.
-            api.stop(each, 0)
-            for older in waiting:
-                api.start(older)
-                restored.append(older.name)
-            api.remove(each, force=True)
+        if (
+            _label(each, Label.DISPLACED)
+            and engine().containers.labels.deployment_of(each) not in standings
+            and not _is_young(each)
+            and deployments().holder(f"{_label(each, Label.PROJECT)}/{_label(each, Label.STAGE)}") is None
+        ):
+            try:
+                restored += _restore_those_displaced_by(each, containers)
+            except DeploymentError as error:
+                log.warning("displaced_not_restored", container=each.name, error=error.message)
     return restored
+
+
+def _restore_those_displaced_by(candidate: Listed, containers: Sequence[Listed]) -> list[str]:
+    api, names = engine().containers, _label(candidate, Label.DISPLACED).split(",")
+    # One that was promoted has its restart policy, and has taken that of those.
+    waiting = [each for each in containers if each.id in names and api.inspect(each.id).restart != "no"]
+    if not waiting or plan.was_promoted(api.labels, api.inspect(candidate.id)):
+        return []
+    # Removed last: it is what tells of them.
+    api.stop(candidate, 0)
+    for each in waiting:
+        api.start(each)
+    api.remove(candidate, force=True)
+    return [each.name for each in waiting]
 
 
 def _is_young(container: Listed) -> bool:

@@ -72,6 +72,12 @@ def _containers_of(order: StageOrder) -> dict[str, str]:
     containers = engine().containers
     found = containers.labelled(containers.labels.select(project=order.project, stage=order.stage))
     plan.check_order(order, found)
+    if order.action == "restart":
+        # Those that made room for another one, and are kept, can't run beside it.
+        displaced = {
+            each for other in found for each in containers.labels.get(other.labels, Label.DISPLACED).split(",")
+        }
+        found = [each for each in found if each.id not in displaced]
     return {each.id: each.name for each in (found if order.action == "stop" else reversed(found))}
 
 

@@ -23,7 +23,6 @@ _NOT_IN_CONTAINER = {
     "policy",
     "host",
     "strategy",
-    "cutover",
     "keep",
     "timeout",
     "health",
@@ -109,6 +108,9 @@ def displaced(spec: DeploymentSpec, older: Sequence[Listed]) -> list[Listed]:
 def stands_in_the_way(spec: DeploymentSpec, other: Listed) -> bool:
     """Whether a running container has a host port, or a volume, that the new one must have for itself."""
     fixed = {(port.partition("/")[2], asked) for port, asked in spec.ports.items() if isinstance(asked, int)}
+    if fixed and other.state == "restarting":
+        # Its ports aren't listed until it runs once more.
+        return True
     held = {(port.partition("/")[2], host_port) for port, host_port in other.ports.items()}
     exclusive = {name for name, volume in spec.volumes.items() if volume.exclusive}
     return bool(fixed & held or exclusive & set(other.volumes))
@@ -137,7 +139,14 @@ def temporary_name(wanted: str, deployment_id: str) -> str:
     return f"{wanted}-{hashlib.sha256(deployment_id.encode()).hexdigest()[:8]}"
 
 
-def has_temporary_name(container: Listed, deployment_id: str) -> bool:
+def was_promoted(labels: Labels, container: Container) -> bool:
+    """Whether a container has what a candidate lacks until it is promoted: its name, and its restart policy."""
+    asked = labels.get(container.labels, Label.RESTART).partition(":")[0]
+    has_policy = asked in {"", "no"} or container.restart != "no"
+    return has_policy and not has_temporary_name(container, labels.deployment_of(container))
+
+
+def has_temporary_name(container: Container | Listed, deployment_id: str) -> bool:
     """Whether a container is a candidate that an older instance keeps from its name, or has lost it as the older."""
     return container.name.endswith(temporary_name("", deployment_id))
 

@@ -155,10 +155,14 @@ def following(step: Step, asked: Asked, found: Found) -> Step:
 
 def after_failure(step: Step, asked: Asked, found: Found) -> Step:
     """The step after one that has failed, less those that have nothing to do."""
-    if ON_FAILURE[step] is Step.UNDO and found.displaced and _cutover(asked):
-        # What is started again may have other ports than those that the hook leads to.
-        return Step.REVERT
-    return _needed(ON_FAILURE[step], asked, found)
+    to = ON_FAILURE[step]
+    # What is started again may have other ports than those that the hook leads to.
+    if to is Step.UNDO and found.displaced and _cutover(asked):
+        to = Step.REVERT
+    # It may have come as far as to its aliases, or the hook, before.
+    if to is Step.UNDO and found.started_again:
+        to = Step.REVERT
+    return _needed(to, asked, found)
 
 
 def _needed(step: Step, asked: Asked, found: Found) -> Step:

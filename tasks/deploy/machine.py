@@ -122,7 +122,8 @@ def _done(claim: Claim, function: StepFunction) -> dict[str, Any]:
 
 def _may_have_result(claim: Claim) -> bool:
     """Whether the result may be stored already, which no progress is to replace."""
-    return claim.step is Step.REPORT or (claim.step in {Step.REVERT, Step.UNDO} and claim.attempt > MOST_ATTEMPTS)
+    is_late = claim.attempt > MOST_ATTEMPTS or Step.REVERT in claim.found.seconds
+    return claim.step is Step.REPORT or (claim.step in {Step.REVERT, Step.UNDO} and is_late)
 
 
 def check_bounds(claim: Claim) -> None:

@@ -214,6 +214,7 @@ def alias(claim: Claim) -> Done:
     if container is None:
         return _started_again(claim)
     for network in filter(None, (settings().network, claim.spec.network)):
+        check_bounds(claim)
         container = attach(network, container, claim.spec.aliases)
     return Done(_with(claim, ports=dict(container.ports)))
 
@@ -305,12 +306,15 @@ def revert(claim: Claim) -> Done:
     with _told_in_time(claim):
         if claim.found.displaced:
             _restore(claim)
-        else:
-            with suppress(ContainerNotFound):
-                detach(containers.inspect(_container(claim).id), claim.found.withheld_aliases)
+        check_bounds(claim)
         older = next((each for each in _older_instances(claim) if each.state == "running"), None)
         if claim.spec.cutover and older:
             _lead_back(claim, claim.spec.cutover, containers.inspect(older.id))
+        # After that, as its ports are others then.
+        for each in containers.labelled(containers.labels.select(deployment=claim.id)):
+            check_bounds(claim)
+            with suppress(ContainerNotFound):
+                detach(containers.inspect(each.id), claim.found.withheld_aliases)
     return Done(claim.found, pause=0 if claim.found.displaced else settings().drain_seconds)
 
 
@@ -398,6 +402,8 @@ def _lead_back(claim: Claim, hook: Cutover, older: Container) -> None:
         if error.retryable and claim.attempt < MOST_ATTEMPTS:
             raise
         log.warning("not_led_back", error=error.message)
+        # So that reconciling finds them changed, and asks until the hook agrees.
+        deployments().note_ports(engine().containers.labels.deployment_of(older), {})
 
 
 def _restore(claim: Claim) -> None:
@@ -458,7 +464,7 @@ def _is_forgiven(claim: Claim, container: Container) -> bool:
 
 def _unchanged(claim: Claim, twin: Container) -> Found | None:
     health = twin.health or twin.state
-    if health not in {"healthy", "running"}:
+    if health not in {"healthy", "running"} or not plan.was_promoted(engine().containers.labels, twin):
         return None
     return _with(
         claim,

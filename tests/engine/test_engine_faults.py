@@ -39,6 +39,7 @@ SEEN = Container(
     health_log=(),
     exit_code=0,
     oom_killed=False,
+    restart="no",
     restart_count=0,
     created="",
     started_at="",

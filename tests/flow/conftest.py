@@ -23,7 +23,7 @@ from compose.jobimage import build_job_image, push
 from tests.flow.hook import Hook
 from tests.services import remove_managed, required
 
-STARTS_WITHIN = 30
+STARTS_WITHIN = 90
 
 
 @dataclass

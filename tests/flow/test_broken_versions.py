@@ -272,13 +272,15 @@ def broken_images(images, installation):
 
 
 @pytest.fixture(scope="module")
-def taken_ports(engine, broken_images, installation, worker):
+def taken_ports(engine, broken_images, installation, client, worker):
     """Host ports that a process of this machine and somebody else's container have."""
     image = f"{broken_images}:plain"
     with socket.socket() as process:
         process.bind(("0.0.0.0", 0))
         process.listen()
-        host = engine.create_host_config(port_bindings={8080: None})
+        # A second engine that a test starts takes the private one's default bridge away.
+        client.send_task("docker.ensure_network", kwargs={"network": installation.network}).get(timeout=30)
+        host = engine.create_host_config(port_bindings={8080: None}, network_mode=installation.network)
         container = engine.create_container(image, ports=[8080], host_config=host)["Id"]
         engine.start(container)
         try:

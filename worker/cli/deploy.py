@@ -19,7 +19,7 @@ _ALL_STEPS = (*_STEPS[:4], "displace", *_STEPS[4:6], "alias", "cutover", "promot
 
 
 STATES = {
-    "cancelled": "Deployment {} is cancelled: what it had made is removed.",
+    "cancelled": "{} is cancelled: what a deployment had made is removed, what an order to a stage had done stays.",
     "cancelling": "Deployment {} is being cancelled, and that isn't done yet: see the workers' logs if it stays so.",
     "live": "Deployment {} has succeeded already: it is live.",
     "unchanged": "Deployment {} has ended already: nothing was to be changed.",

@@ -39,7 +39,8 @@ local function hand_over(prefix, stage, patience)
     return '', '', ''
   end
   redis.call('HSET', stage, 'running', waiting)
-  local step = redis.call('HGET', record_of(prefix, waiting), 'first')
+  -- A record of before there were orders has no first step but a deployment's.
+  local step = redis.call('HGET', record_of(prefix, waiting), 'first') or 'pull'
   return waiting, step, make_due(prefix, waiting, step, patience)
 end
 
