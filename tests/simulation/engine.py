@@ -193,7 +193,7 @@ class EngineApi:
             "Image": found.image.id,
             "Created": datetime.fromtimestamp(found.created, UTC).isoformat(),
             "RestartCount": 0,
-            "HostConfig": {},
+            "HostConfig": {"RestartPolicy": {"Name": found.policy}},
             "Config": {"Image": found.image.id, "Labels": found.labels, "Env": []},
             "State": {
                 "Status": found.state,
