@@ -18,6 +18,7 @@ PACKAGE_OF = {
     "docker-registry": "docker-registry",
     "htpasswd": "apache2-utils",
     "busybox": "busybox-static",
+    "nginx": "nginx",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 APT = ("apt-get", "-qq", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")

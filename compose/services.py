@@ -79,7 +79,7 @@ def _engine_and_given_redis(stack: contextlib.ExitStack, folder: Path) -> tuple[
         _tell("redis", given_redis.version, redis.masked(given_redis.url), started=False)
     programs = None if found else engine.prepare(folder)
     if packages.can_install():
-        wanted = [*registry.PROGRAMS, "busybox", *(() if given_redis else redis.PROGRAMS)]
+        wanted = [*registry.PROGRAMS, "busybox", "nginx", *(() if given_redis else redis.PROGRAMS)]
         packages.ensure(wanted)
     if found:
         _tell("engine", found.version, found.host, started=False)

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 
 from tasks.base import Result, operation
+from worker import plan
 from worker.celery import Lane
 from worker.engine import Container, engine
-from worker.errors import Transient
+from worker.errors import PortInUse, SpecInvalid, Transient
 from worker.settings import NetworkName
 from worker.spec import Alias, Arguments, ContainerReference
 
@@ -47,14 +49,14 @@ def connect(arguments: ConnectArguments) -> ConnectResult:
 
 
 def detach(container: Container, aliases: Sequence[str]) -> Container:
-    """Take aliases from a container on each of its networks, and read it; its connections go on (measured).
+    """Take aliases from a container on each of its networks, and read it: its random ports may be others then.
 
-    Its random ports may be others then.
+    It keeps its address, where the network allows that, and with it its connections (measured).
     """
     for network, held in container.aliases.items():
         if set(aliases) & set(held):
             engine().networks.disconnect(network, container)
-            _connect(network, container, set(held) - set(aliases))
+            _connect(network, container, set(held) - set(aliases), container.addresses.get(network))
     return engine().containers.inspect(container.id)
 
 
@@ -63,17 +65,31 @@ def attach(network: str, container: Container, aliases: Sequence[str]) -> Contai
     present = container.aliases.get(network)
     if present is not None and set(aliases) <= set(present):
         return container
+    address = lasting_address(network) if aliases else None
     if present is not None:
         engine().networks.disconnect(network, container)
-    _connect(network, container, {*aliases, *(present or ())})
+    _connect(network, container, {*aliases, *(present or ())}, address)
     return engine().containers.inspect(container.id)
 
 
-def _connect(network: str, container: Container, aliases: AbstractSet[str]) -> None:
+def lasting_address(network: str) -> str | None:
+    """An address for a container that is to serve by aliases, or None where the engine alone gives the network's.
+
+    No container that starts gets it: neither while this one is off the network for a moment, to lose its aliases, nor
+    once it is gone and somebody still knows its address.
+    """
+    spare = engine().networks.get(network).spare
+    return plan.spare_address(spare, engine().containers.addresses(network)) if spare else None
+
+
+def _connect(network: str, container: Container, aliases: AbstractSet[str], address: str | None) -> None:
     # The engine itself gives each container its id as an alias.
-    wanted = sorted(aliases - {container.id[:12]})
+    connect = partial(engine().networks.connect, network, container, sorted(aliases - {container.id[:12]}))
     try:
-        engine().networks.connect(network, container, wanted)
+        connect(address)
     except Transient:
         # Tried again at once: a later run would not know the aliases that it had.
-        engine().networks.connect(network, container, wanted)
+        connect(address)
+    except (SpecInvalid, PortInUse):
+        # The address is somebody else's by now, or the network is none of which one may ask for addresses.
+        connect(None)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from celery import current_task
 
 from tasks.base import Result, operation
+from tasks.connect import lasting_address
 from tasks.ensure_network import EnsureNetworkArguments, ensure_network
 from worker import plan
 from worker.celery import Lane
@@ -82,9 +83,13 @@ def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> 
     if made := _made_by(deployment_id):
         return made
     ensure_network(EnsureNetworkArguments(network=container.network))
-    environment = {**container.environment, **open_secrets(spec)}
+    container = replace(
+        container,
+        environment={**container.environment, **open_secrets(spec)},
+        address=lasting_address(container.network) if container.aliases else None,
+    )
     try:
-        return ContainerRef(engine().containers.create(replace(container, environment=environment)), container.name)
+        return ContainerRef(engine().containers.create(container), container.name)
     except NameConflict:
         # It may be our own that has the name: an earlier call whose answer was lost, and that took its time.
         if made := _made_by(deployment_id):

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import random
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Network
 
 from worker.engine import Container, ContainerSpec, Listed, ListedImage
 from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
@@ -15,6 +17,7 @@ from worker.spec import DeploymentSpec, HostPort, RollbackArguments, StageOrder
 from worker.store import Standing
 
 _MOST_NAMED = 5
+_MOST_ADDRESSES_LOOKED_AT = 256
 UP = {"running", "restarting", "paused"}
 """The states of a container that holds its ports, now or in a moment."""
 _NOT_IN_CONTAINER = {
@@ -90,6 +93,14 @@ def _host_port(spec: DeploymentSpec, port: str, asked: HostPort | None, free: It
             f"{spec.where}; widen the range, or remove a stage that keeps one.",
             {"step": "create", "image": spec.image, "port": port},
         ) from None
+
+
+def spare_address(spare: IPv4Network, taken: Collection[str]) -> str | None:
+    """One of a network's spare addresses that is nobody's; None where there are none left to be found."""
+    # Not the next one: two deployments at once seldom pick the same then. The last one is the network's broadcast.
+    places = range(spare.num_addresses - 1)
+    picked = (str(spare[place]) for place in random.sample(places, min(len(places), _MOST_ADDRESSES_LOOKED_AT)))
+    return next((each for each in picked if each not in taken), None)
 
 
 def displaced(spec: DeploymentSpec, older: Sequence[Listed]) -> list[Listed]:

@@ -160,7 +160,8 @@ class EngineApi:
         return asked
 
     @staticmethod
-    def create_endpoint_config(aliases):
+    def create_endpoint_config(aliases, ipv4_address):
+        assert ipv4_address is None, "no network here has spare addresses"
         return {"Aliases": aliases or []}
 
     @call
@@ -301,7 +302,16 @@ class EngineApi:
         return self.networks_by_name[name]
 
     @call
-    def connect_container_to_network(self, container, network, aliases=None):
+    def inspect_network(self, network):
+        assert network in self.networks_by_name, "who asks has just found or made it"
+        return {"IPAM": {"Config": [{"Subnet": "10.0.0.0/16", "Gateway": "10.0.0.1"}]}}
+
+    @call
+    def remove_network(self, network):
+        del self.networks_by_name[network]
+
+    @call
+    def connect_container_to_network(self, container, network, aliases, ipv4_address):  # noqa: ARG002  # as in the SDK
         found = self._touch(container)
         if network not in self.networks_by_name:
             raise _refusal(404, f"network {network} not found")

@@ -1,6 +1,7 @@
 """The decisions of a deployment, by equality."""
 
 from dataclasses import replace
+from ipaddress import IPv4Network
 
 import pytest
 from cryptography.fernet import Fernet
@@ -317,3 +318,11 @@ def test_what_is_beyond_keep_goes_oldest_first():
 )
 def test_a_container_is_proven_by_health_or_by_running_stably(seen, running_for, verdict):
     assert plan.verdict(seen, stable=3, running_for=running_for) == verdict
+
+
+def test_a_spare_address_is_nobody_s_and_not_the_broadcast():
+    spare = IPv4Network("10.0.0.128/25")
+    free = str(spare[77])
+    taken = {str(each) for each in spare} - {free, "10.0.0.255"}
+    assert plan.spare_address(spare, taken) == free
+    assert plan.spare_address(spare, taken | {free}) is None

@@ -40,6 +40,8 @@ class ContainerSpec:
     image_id: str
     network: str
     aliases: Sequence[str] = ()
+    address: str | None = None
+    """On `network`; None has the engine pick one."""
     labels: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     ports: Mapping[str, int | None] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class Containers:
         )
 
     def _networking_config(self, spec: ContainerSpec) -> NetworkingConfig:
-        endpoint = self._api.create_endpoint_config(aliases=list(spec.aliases) or None)
+        endpoint = self._api.create_endpoint_config(aliases=list(spec.aliases) or None, ipv4_address=spec.address)
         # The stubs ask for an endpoint; the SDK and the Engine API, for endpoints by network.
         return NetworkingConfig({spec.network: endpoint})  # type: ignore[arg-type]
 
@@ -160,6 +162,17 @@ class Containers:
         bound = {port["PublicPort"] for each in found for port in each.get("Ports") or () if port.get("PublicPort")}
         kept = (self.labels.get(each.get("Labels") or {}, Label.KEPT_PORTS) for each in found)
         return bound | {int(port) for ports in kept for port in ports.split(",") if port.isdecimal()}
+
+    def addresses(self, network: str) -> set[str]:
+        """The addresses on a network of all containers, of whomever, and those that stopped ones keep.
+
+        Raises EngineUnavailable.
+        """
+        with engine_errors("list"):
+            found = self._api.containers(all=True)
+        ends = [end for each in found if (end := each["NetworkSettings"]["Networks"].get(network))]
+        kept = {(end.get("IPAMConfig") or {}).get("IPv4Address", "") for end in ends}
+        return {end["IPAddress"] for end in ends} | kept
 
     def find_named(self, name: str) -> Listed | None:
         """The container, of whomever, that has exactly this name."""

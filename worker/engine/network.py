@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
 
 import docker
+from docker.types import IPAMConfig, IPAMPool
 
 from worker.engine.answer import Named
 from worker.engine.errors import engine_errors
@@ -17,6 +20,8 @@ class Network:
 
     id: str
     name: str
+    spare: IPv4Network | None = None
+    """Addresses that the engine gives to nobody unless asked; of networks that docker-watcher has made."""
 
 
 class Networks:
@@ -37,7 +42,7 @@ class Networks:
         if not found:
             return None
         oldest = min(found, key=lambda each: (each["Created"], each["Id"]))
-        return Network(oldest["Id"], name)
+        return Network(oldest["Id"], name, self._spare(oldest))
 
     def get(self, name: str) -> Network:
         """As `find`.
@@ -53,29 +58,59 @@ class Networks:
         return network
 
     def create(self, name: str) -> Network:
-        """Make a bridge network.
+        """Make a bridge network, half of its addresses spare.
 
         Some engines make a second one of a name that is taken, others refuse: look first, under a lock.
 
         Raises SpecInvalid, EngineUnavailable.
         """
+        subnet, gateway = self._free_subnet(f"{name}-subnet")
+        lower, _ = subnet.subnets()
+        pool = IPAMPool(subnet=str(subnet), iprange=str(lower), gateway=gateway)
+        try:
+            self._make(name, IPAMConfig(pool_configs=[pool]))
+        except SpecInvalid:
+            # Somebody else's network has the subnet by now.
+            self._make(name, None)
+        return self.get(name)
+
+    def _free_subnet(self, probe: str) -> tuple[IPv4Network, str | None]:
+        """A subnet that is nobody's, with its gateway: which one is free, only the engine knows."""
+        if self.find(probe) is None:
+            self._make(probe, None)
+        with engine_errors("network", network=probe):
+            config = self._api.inspect_network(probe)["IPAM"]["Config"][0]
+            self._api.remove_network(probe)
+        return IPv4Network(config["Subnet"]), config.get("Gateway")
+
+    def _make(self, name: str, ipam: IPAMConfig | None) -> None:
         with engine_errors("network", network=name):
-            made = self._api.create_network(
+            self._api.create_network(
                 name,
                 driver="bridge",
+                ipam=ipam,
                 check_duplicate=True,
                 labels={self._labels.key(Label.NAMESPACE): self._labels.namespace},
             )
-        return Network(made["Id"], name)
 
-    def connect(self, network: str, container: Named, aliases: Sequence[str] = ()) -> None:
-        """Connect a container; one that is connected already stays as it is.
+    def _spare(self, network: dict[str, Any]) -> IPv4Network | None:
+        # Others' networks may keep addresses from their engine for machines of their own.
+        if self._labels.key(Label.NAMESPACE) not in (network["Labels"] or {}):
+            return None
+        config = network["IPAM"]["Config"][0]
+        return list(IPv4Network(config["Subnet"]).subnets())[1] if config.get("IPRange") else None
 
-        Raises NetworkNotFound, ContainerNotFound, EngineUnavailable.
+    def connect(self, network: str, container: Named, aliases: Sequence[str] = (), address: str | None = None) -> None:
+        """Connect a container, under an address that the engine picks unless one is given.
+
+        One that is connected already stays as it is. Raises NetworkNotFound, ContainerNotFound, EngineUnavailable;
+        for an address, PortInUse where it is somebody's, and SpecInvalid where the engine alone gives this network's.
         """
         try:
             with engine_errors("attach", network=network, container=container.name):
-                self._api.connect_container_to_network(container.id, network, aliases=list(aliases) or None)
+                self._api.connect_container_to_network(
+                    container.id, network, aliases=list(aliases) or None, ipv4_address=address
+                )
         except SpecInvalid as error:
             # 403 on 20.10 and on 26.1 for a running container, with these words; a stopped one answers 200.
             if "already exists in network" not in error.message:
