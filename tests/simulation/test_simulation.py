@@ -13,7 +13,6 @@ QUICKLY_FOUND = {
     "retire before proven": 20,
     "promote what isn't proven": 20,
     "make room for a name": 60,
-    "commit what was cancelled": 60,
     "let go of a stage that is held": 20,
     "forget who made room": 30,
     "give aliases before proof": 30,
