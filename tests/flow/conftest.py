@@ -166,7 +166,9 @@ def images(installation, engine):
 
 @pytest.fixture
 def stage(client, engine, installation, worker):
-    return Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+    made = Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+    yield made
+    made.clear()
 
 
 @pytest.fixture
@@ -175,7 +177,9 @@ def unserved_stage(second_redis_url, tmp_path, engine, images, installation):
     another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
     another.environment["DW_KEYS"] = installation.environment["DW_KEYS"]
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
+    made = Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
+    yield made
+    made.clear()
     client.close()
 
 
@@ -258,6 +262,12 @@ class Stage:
     def containers(self):
         """All containers of the project, as the engine itself lists them."""
         return self.engine.containers(all=True, filters={"label": f"docker-watcher.project={self.project}"})
+
+    def clear(self):
+        """Remove what is left: the health checks of hundreds of containers would slow all tests that come after."""
+        for each in self.containers():
+            with contextlib.suppress(docker.errors.APIError):
+                self.engine.remove_container(each["Id"], force=True, v=True)
 
     def record(self, deployment_id):
         with redis.Redis.from_url(self.installation.redis_url, decode_responses=True) as connection:
