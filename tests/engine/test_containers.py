@@ -192,7 +192,12 @@ def test_a_running_container_is_removed_only_by_force(engine, create, name):
 
 
 def test_a_container_that_does_not_stop_is_killed(engine, create):
-    started = engine.containers.start(create(command=["/bin/busybox", "sleep", "60"]))
+    command = ["/bin/busybox", "sh", "-c", "echo up; exec /bin/busybox sleep 60"]
+    started = engine.containers.start(create(command=command))
+    # Until then a signal meets the engine's own program, which ends otherwise.
+    deadline = time.monotonic() + 20
+    while engine.containers.logs(started, 1) != ["up"]:
+        assert time.monotonic() < deadline
     engine.containers.stop(started, 0)
     assert engine.containers.inspect(started.id).exit_code == 137
 
