@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 import structlog
 from pydantic import ValidationError
 
+from tasks.standings import standings_of
 from worker import plan
 from worker.engine import Listed, engine
 from worker.errors import ContainerNotFound, CredentialMissing
@@ -25,8 +26,7 @@ def adopt(containers: Sequence[Listed]) -> list[str]:
 
     `containers` are all those of a stage, or of several, newest first. A second run finds less to adopt, or nothing.
     """
-    recorded = deployments().standings(sorted({_deployment_of(each) for each in containers}))
-    return [each.name for each in _serving(containers, recorded) if _adopt(each)]
+    return [each.name for each in _serving(containers, standings_of(containers)) if _adopt(each)]
 
 
 def live_version(stage: str, containers: Sequence[Listed]) -> Version | None:
@@ -56,7 +56,7 @@ def _serving(containers: Sequence[Listed], recorded: Collection[str]) -> Iterato
     """Of each stage, the newest container that runs and isn't a candidate beside it, if it has no record."""
     seen = set()
     for each in containers:
-        stage = (_label(each, Label.PROJECT), _label(each, Label.STAGE))
+        stage = engine().containers.labels.stage_of(each)
         if stage in seen or each.state != "running" or not _label(each, Label.SPEC):
             continue
         if _deployment_of(each) in recorded:

@@ -6,9 +6,9 @@ from contextlib import suppress
 import structlog
 
 from tasks.cutover import cut_over, instance_of
+from tasks.standings import standings_of
 from worker.engine import Container, Listed, engine
 from worker.errors import ContainerNotFound, CutoverFailed
-from worker.labels import Label
 from worker.store import Standing, deployments
 
 log = structlog.get_logger()
@@ -17,8 +17,7 @@ log = structlog.get_logger()
 def follow_changed_ports(containers: Sequence[Listed]) -> list[str]:
     """Follow the host ports of those that run on others than their record has; returns these containers' names."""
     deployment_of = engine().containers.labels.deployment_of
-    standings = deployments().standings(sorted({deployment_of(each) for each in containers}))
-    moved = []
+    standings, moved = standings_of(containers), []
     for each in containers:
         if _has_moved(each, standings.get(deployment_of(each))):
             with suppress(ContainerNotFound):
@@ -35,8 +34,7 @@ def follow(container: Container, holder: str | None = None) -> bool:
     or where the hook doesn't agree: reconciling tries again.
     """
     labels = engine().containers.labels
-    where = f"{labels.get(container.labels, Label.PROJECT)}/{labels.get(container.labels, Label.STAGE)}"
-    deployment_id = labels.deployment_of(container)
+    where, deployment_id = labels.stage_of(container), labels.deployment_of(container)
     is_known = not _has_moved(container, deployments().standings([deployment_id]).get(deployment_id))
     if is_known or deployments().holder(where) not in {None, holder}:
         return False

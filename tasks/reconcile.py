@@ -12,6 +12,7 @@ import structlog
 from tasks.adopt import adopt
 from tasks.base import Result, operation
 from tasks.ports import follow_changed_ports
+from tasks.standings import standings_of
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.celery import Lane
@@ -88,7 +89,7 @@ def _mend_stages() -> tuple[list[str], list[str]]:
 
 def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
     """Those of this namespace's containers that ended deployments have left."""
-    standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
+    standings = standings_of(containers)
     unretired = {each for standing in standings.values() for each in standing.unretired}
     for each in containers:
         standing = standings.get(engine().containers.labels.deployment_of(each))
@@ -116,14 +117,14 @@ def remove_leftovers(containers: Sequence[Listed]) -> tuple[list[str], list[str]
 
 def _restore_displaced(containers: Sequence[Listed]) -> list[str]:
     """Start again what was stopped for a deployment to begin that nobody knows any more, in place of its container."""
+    labels, standings = engine().containers.labels, standings_of(containers)
     restored: list[str] = []
-    standings = deployments().standings(sorted({engine().containers.labels.deployment_of(each) for each in containers}))
     for each in containers:
         if (
             _label(each, Label.DISPLACED)
-            and engine().containers.labels.deployment_of(each) not in standings
+            and labels.deployment_of(each) not in standings
             and not _is_young(each)
-            and deployments().holder(f"{_label(each, Label.PROJECT)}/{_label(each, Label.STAGE)}") is None
+            and deployments().holder(labels.stage_of(each)) is None
         ):
             try:
                 restored += _restore_those_displaced_by(each, containers)

@@ -88,8 +88,7 @@ def _stop(claim: Claim, container: ContainerRef) -> Result:
 
 def _restart(claim: Claim, container: ContainerRef) -> Result:
     containers = engine().containers
-    labels = containers.managed(container.id).labels
-    containers.set_restart_policy(container, containers.labels.get(labels, Label.RESTART) or "always")
+    containers.set_restart_policy(container, containers.labels.restart_policy_of(containers.managed(container.id)))
     restarted = restart.restart(stop.StopArguments(container=container.id, timeout=claim.order.timeout))
     ports.follow(containers.inspect(container.id), holder=claim.id)
     return restarted

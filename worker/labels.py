@@ -63,6 +63,14 @@ class Labels:
         """The id of the deployment that made a container; empty where it is none of ours."""
         return self.get(container.labels, Label.DEPLOYMENT)
 
+    def stage_of(self, container: Labelled) -> str:
+        """The stage of a container, as people write it: `shop/staging`."""
+        return f"{self.get(container.labels, Label.PROJECT)}/{self.get(container.labels, Label.STAGE)}"
+
+    def restart_policy_of(self, container: Labelled) -> str:
+        """The restart policy that a container is to have once it is proven, and isn't stopped by hand."""
+        return self.get(container.labels, Label.RESTART) or "always"
+
     def are_ours(self, labels: Mapping[str, str]) -> bool:
         """Whether a container with these labels is managed in this namespace."""
         return (

@@ -147,6 +147,11 @@ class Found(BaseModel):
     """What became of the others."""
     seconds: dict[str, float] = {}
 
+    @property
+    def replaces_what_serves(self) -> bool:
+        """Whether it replaces a container that wasn't stopped before, and may be in the middle of requests."""
+        return not set(self.replaced) <= set(self.displaced)
+
 
 def following(step: Step, asked: Asked, found: Found) -> Step:
     """The step after one that has succeeded, less those that have nothing to do."""
@@ -172,8 +177,7 @@ def _needed(step: Step, asked: Asked, found: Found) -> Step:
         Step.DISPLACE: not found.displaced,
         Step.ALIAS: not found.withheld_aliases,
         Step.CUTOVER: cutover is None,
-        # Who was displaced serves nobody, whom one would wait for.
-        Step.DRAIN: not found.withheld_aliases or set(found.replaced) <= set(found.displaced),
+        Step.DRAIN: not found.withheld_aliases or not found.replaces_what_serves,
         Step.REVERT: not is_reached,
     }
     return following(step, asked, found) if is_left_out.get(step, False) else step

@@ -260,7 +260,7 @@ def promote(claim: Claim) -> Done:
         replaced=[each.id for each in plan.surplus(older, spec.keep)],
     )
     # What the hook has led elsewhere may be in the middle of its requests.
-    has_to_end = spec.cutover and not set(found.replaced) <= set(found.displaced)
+    has_to_end = spec.cutover and found.replaces_what_serves
     return Done(found, pause=settings().drain_seconds if has_to_end else 0)
 
 
@@ -415,7 +415,7 @@ def _restore(claim: Claim) -> None:
         if each.id in claim.found.displaced:
             check_bounds(claim)
             try:
-                containers.set_restart_policy(each, containers.labels.get(each.labels, Label.RESTART) or "always")
+                containers.set_restart_policy(each, containers.labels.restart_policy_of(each))
                 containers.start(each)
             except DeploymentError as error:
                 # The stage is kept from a version that would start, as long as this is tried.

@@ -171,7 +171,7 @@ ALL = {
     ),
     "start again what made room without its restart policy": Code(
         steps._restore,  # noqa: SLF001
-        'containers.set_restart_policy(each, containers.labels.get(each.labels, Label.RESTART) or "always")',
+        "containers.set_restart_policy(each, containers.labels.restart_policy_of(each))",
         "pass",
     ),
     "leave a restart policy to what made room": Code(
