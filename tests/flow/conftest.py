@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -20,6 +21,7 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from compose.jobimage import build_job_image, push
+from tests.engine_proxy import EngineProxy
 from tests.flow.hook import Hook
 from tests.services import remove_managed, required
 
@@ -71,6 +73,21 @@ class Installation:
 
     def dw(self, *arguments, **options):
         return self.run(Path(sys.executable).with_name("dw"), *arguments, **options)
+
+    def interrupt_dw(self, *arguments):
+        """Run `dw`, press Ctrl-C once it has come to the proof, and return what it says to that."""
+        with subprocess.Popen(
+            [Path(sys.executable).with_name("dw"), *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert any("prove" in line for line in process.stderr)
+            os.kill(process.pid, signal.SIGINT)
+            said = process.stderr.read()
+            assert process.wait(40) == 130
+        return said
 
     def add_credential(self):
         added = self.dw(
@@ -166,7 +183,7 @@ def images(installation, engine):
 
 @pytest.fixture
 def stage(client, engine, installation, worker):
-    made = Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+    made = Stage(client, engine, installation)
     yield made
     made.clear()
 
@@ -177,9 +194,31 @@ def unserved_stage(second_redis_url, tmp_path, engine, images, installation):
     another = Installation(second_redis_url, tmp_path, namespace=installation.namespace)
     another.environment["DW_KEYS"] = installation.environment["DW_KEYS"]
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    made = Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
+    made = Stage(client, engine, another)
     yield made
     made.clear()
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def engine_proxy():
+    """A proxy before the engine, which counts and spoils requests; its `server_address` is the socket."""
+    # pytest's own folders can be longer than the 107 bytes that a socket's path may have.
+    with tempfile.TemporaryDirectory(prefix="dw-") as folder:
+        proxy = EngineProxy(Path(folder) / "engine.sock", required("DOCKER_HOST"))
+        yield proxy
+        proxy.close()
+
+
+@contextlib.contextmanager
+def served_through(proxy, redis_url, folder, installation, **changed):
+    """An installation in the usual one's namespace whose worker reaches the engine by way of a proxy, and a client."""
+    another = Installation(redis_url, folder, namespace=installation.namespace)
+    another.environment |= {"DOCKER_HOST": f"unix://{proxy.server_address}", **changed}
+    another.add_credential()
+    client = Celery(broker=redis_url, backend=redis_url, set_as_current=False)
+    with another.worker(client):
+        yield another, client
     client.close()
 
 
@@ -239,7 +278,7 @@ class Stage:
     client: Celery
     engine: docker.APIClient
     installation: Installation
-    project: str
+    project: str = field(default_factory=lambda: f"p{uuid.uuid4().hex[:8]}")
     name: str = "staging"
 
     def ask(self, task, /, **arguments):

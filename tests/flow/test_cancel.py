@@ -1,13 +1,8 @@
 """Cancelling, by whichever way: what runs at the engine stops, what was made is removed, what served goes on."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 
@@ -161,17 +156,7 @@ def test_what_has_ended_says_so(stage):
 @pytest.mark.parametrize("option", ["--cancel-on-interrupt", None])
 def test_ctrl_c_cancels_where_that_is_asked_for(stage, slow, option):
     arguments = [f"{stage.project}/staging", slow, "--timeout", "60", *filter(None, [option])]
-    with subprocess.Popen(
-        [Path(sys.executable).with_name("dw"), "deploy", *arguments],
-        env=stage.installation.environment,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert any("prove" in line for line in process.stderr)
-        os.kill(process.pid, signal.SIGINT)
-        said = process.stderr.read()
-        assert process.wait(40) == 130
+    said = stage.installation.interrupt_dw("deploy", *arguments)
     if option:
         assert "is cancelled" in said
         assert stage.containers() == []

@@ -1,18 +1,11 @@
 """How a container is proven: by what the engine tells, and without that by looks, at no worker's cost."""
 
 import json
-import shutil
-import tempfile
 import time
-import uuid
-from pathlib import Path
 
 import pytest
-from celery import Celery
 
-from tests.engine_proxy import EngineProxy
-from tests.flow.conftest import Installation, Stage
-from tests.services import required
+from tests.flow.conftest import Stage, served_through
 
 #: Less than what is left, when the container of these tests is healthy, until it is looked at in any case.
 BY_ITSELF = 2.5
@@ -20,42 +13,23 @@ LATE = {"healthcheck": ["/bin/busybox", "sleep", "6"], "health_seconds": 20}
 
 
 @pytest.fixture(scope="module")
-def folder():
-    # pytest's own folders can be longer than the 107 bytes that a socket's path may have.
-    folder = tempfile.mkdtemp(prefix="dw-")
-    yield Path(folder)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def proxy(folder):
-    proxy = EngineProxy(folder / "engine.sock", required("DOCKER_HOST"))
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture(scope="module")
-def another(second_redis_url, proxy, folder, installation, images):
+def another(second_redis_url, engine_proxy, installation, images, tmp_path_factory):
     """An installation whose worker reaches the engine by way of the proxy."""
-    another = Installation(second_redis_url, folder, namespace=installation.namespace)
-    another.environment["DOCKER_HOST"] = f"unix://{folder / 'engine.sock'}"
-    another.add_credential()
     images("late", "v1", **LATE)
-    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    with another.worker(client):
-        yield another, client
-    client.close()
+    folder = tmp_path_factory.mktemp("logs")
+    with served_through(engine_proxy, second_redis_url, folder, installation) as served:
+        yield served
 
 
 @pytest.fixture
 def stage(another, engine):
     installation, client = another
-    return Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+    return Stage(client, engine, installation)
 
 
-def listens(proxy):
+def listens(engine_proxy):
     """The connections by which workers listen to the engine."""
-    return [connection for request, connection in proxy.under_way if request == "GET /events"]
+    return [connection for request, connection in engine_proxy.under_way if request == "GET /events"]
 
 
 def waits(stage, sent):
@@ -71,9 +45,9 @@ def told(stage, began, container):
     return {each["Action"]: each["timeNano"] / 1e9 for each in events}
 
 
-def looks(proxy, container):
+def looks(engine_proxy, container):
     """How often the container was looked at from its start, which looks once, to its promotion."""
-    asked = proxy.asked[proxy.asked.index(f"POST /containers/{container}/start") :]
+    asked = engine_proxy.asked[engine_proxy.asked.index(f"POST /containers/{container}/start") :]
     return asked[: asked.index(f"POST /containers/{container}/update")].count(f"GET /containers/{container}/json")
 
 
@@ -86,13 +60,13 @@ def deploy_late(stage):
 
 
 def test_a_container_that_takes_long_is_hardly_looked_at_and_proven_when_the_engine_tells(
-    stage, proxy, record_property
+    stage, engine_proxy, record_property
 ):
     began = int(time.time())
     sent, container = deploy_late(stage)
     result = sent.get(timeout=60)
     assert result["health"] == "healthy"
-    seconds, looked, at = result["seconds"]["prove"], looks(proxy, container), told(stage, began, container)
+    seconds, looked, at = result["seconds"]["prove"], looks(engine_proxy, container), told(stage, began, container)
     # What promotes it begins with an update: this has the proof, its commit, and the message of the promotion.
     latency = at["update"] - at["health_status: healthy"]
     record_property("figure", f"proof of {seconds:.1f} s: {looked} looks, over {latency * 1000:.0f} ms after the event")
@@ -100,7 +74,7 @@ def test_a_container_that_takes_long_is_hardly_looked_at_and_proven_when_the_eng
     assert latency < BY_ITSELF
 
 
-def test_a_container_that_dies_while_it_is_to_run_stably_fails_at_once(stage, proxy, images, record_property):
+def test_a_container_that_dies_while_it_is_to_run_stably_fails_at_once(stage, engine_proxy, images, record_property):
     began = int(time.time())
     image = images("short", "v1", command=["/bin/busybox", "sh", "-c", "sleep 2; exit 3"], healthcheck=None)
     sent = stage.send("docker.deploy", **stage.deployment(image, policy="missing", health={"stable": 20}))
@@ -114,28 +88,28 @@ def test_a_container_that_dies_while_it_is_to_run_stably_fails_at_once(stage, pr
     assert latency < BY_ITSELF
 
 
-def test_a_cut_connection_to_the_engine_is_made_again(stage, proxy):
+def test_a_cut_connection_to_the_engine_is_made_again(stage, engine_proxy):
     began = int(time.time())
     sent, container = deploy_late(stage)
-    before = stage.until(lambda: listens(proxy))
-    proxy.cut("GET /events")
-    stage.until(lambda: set(listens(proxy)) - set(before))
+    before = stage.until(lambda: listens(engine_proxy))
+    engine_proxy.cut("GET /events")
+    stage.until(lambda: set(listens(engine_proxy)) - set(before))
     assert sent.get(timeout=60)["health"] == "healthy"
     at = told(stage, began, container)
     assert at["update"] - at["health_status: healthy"] < BY_ITSELF
 
 
-def test_a_container_is_proven_although_the_engine_tells_nothing(stage, proxy):
+def test_a_container_is_proven_although_the_engine_tells_nothing(stage, engine_proxy):
     sent, container = deploy_late(stage)
-    proxy.refused = "GET /events"
+    engine_proxy.refused = "GET /events"
     try:
-        proxy.cut("GET /events")
+        engine_proxy.cut("GET /events")
         # Its health takes seven seconds, and twenty would be too long.
         assert sent.get(timeout=60)["seconds"]["prove"] < 15
-        assert listens(proxy) == []
+        assert listens(engine_proxy) == []
     finally:
-        proxy.refused = ""
-    assert looks(proxy, container) <= 6
+        engine_proxy.refused = ""
+    assert looks(engine_proxy, container) <= 6
 
 
 BAD_CHECK = ["/bin/busybox", "sh", "-c", "echo looking; echo no database; exit 1"]

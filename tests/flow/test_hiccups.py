@@ -2,21 +2,14 @@
 
 import os
 import random
-import shutil
 import sys
-import tempfile
-import uuid
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import redis
-from celery import Celery
 
-from tests.engine_proxy import EngineProxy
-from tests.flow.conftest import Installation, Stage
-from tests.services import required
+from tests.flow.conftest import Stage, served_through
 
 CALLS = {
     "pull": "POST /images/create",
@@ -44,63 +37,40 @@ NO_FAULT_OF_THE_IMAGE = {"EngineUnavailable", "RegistryUnavailable", "Deployment
 
 
 @pytest.fixture(scope="module")
-def folder():
-    # pytest's own folders can be longer than the 107 bytes that a socket's path may have.
-    folder = tempfile.mkdtemp(prefix="dw-")
-    yield Path(folder)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def proxy(folder):
-    proxy = EngineProxy(folder / "engine.sock", required("DOCKER_HOST"))
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture(scope="module")
-def another(second_redis_url, proxy, folder, installation, images):
+def another(second_redis_url, engine_proxy, installation, images, tmp_path_factory):
     """An installation whose worker reaches the engine by way of the proxy."""
-    another = Installation(second_redis_url, folder, namespace=installation.namespace)
-    another.environment["DOCKER_HOST"] = f"unix://{folder / 'engine.sock'}"
-    another.environment |= {"DW_STABLE_SECONDS": "0", "DW_ENGINE_TIMEOUT": "3"}
-    added = another.dw(
-        *("credential", "add", "registry", "--registry", another.registry, "--username", another.username),
-        "--password-stdin",
-        input=another.password,
-    )
-    assert added.returncode == 0, added.stderr
     # Without a health check a deployment needs no second for its proof.
     images("plain", "v1", healthcheck=None)
     images("plain", "v2", healthcheck=None)
     images("ends", "v1", healthcheck=None, command=("/bin/busybox", "false"))
-    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    with another.worker(client):
-        yield another, client
-    client.close()
+    folder = tmp_path_factory.mktemp("logs")
+    with served_through(
+        engine_proxy, second_redis_url, folder, installation, DW_STABLE_SECONDS="0", DW_ENGINE_TIMEOUT="3"
+    ) as served:
+        yield served
 
 
 @pytest.fixture
 def stage(another, engine):
     installation, client = another
-    return Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+    return Stage(client, engine, installation)
 
 
 @pytest.fixture(scope="module")
 def served(another, engine):
     """A stage that has its container already, for all tests that replace it."""
     installation, client = another
-    served = Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+    served = Stage(client, engine, installation)
     served.deploy("plain:v1", aliases=["web"])
     return served
 
 
-def test_an_image_that_vanishes_before_its_container_is_made_costs_that_deployment_alone(served, proxy, images):
+def test_an_image_that_vanishes_before_its_container_is_made_costs_that_deployment_alone(served, engine_proxy, images):
     before = [each["Id"] for each in served.containers()]
     image = images("vanishing", "v1", layers=[1000])
-    proxy.once = (CALLS["create"], "silent")
+    engine_proxy.once = (CALLS["create"], "silent")
     sent = served.send("docker.deploy", **served.deployment(image))
-    served.until(lambda: proxy.once is None)
+    served.until(lambda: engine_proxy.once is None)
     served.engine.remove_image(image, force=True)
     error = sent.get(timeout=60, propagate=False)
     assert (type(error).__name__, error.args[1]["step"]) == ("ImageNotFound", "create")
@@ -110,11 +80,11 @@ def test_an_image_that_vanishes_before_its_container_is_made_costs_that_deployme
 
 @pytest.mark.parametrize("fault", ["500", "lost", "half", "garbled", "no JSON"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_deployment_gets_over_one_fault(served, proxy, call, fault):
+def test_a_deployment_gets_over_one_fault(served, engine_proxy, call, fault):
     older = [each["Id"] for each in served.containers()]
-    proxy.once = (CALLS[call], fault)
+    engine_proxy.once = (CALLS[call], fault)
     result = served.deploy("plain:v1", aliases=["web"], force=True)
-    assert proxy.once is None, "the call was never made"
+    assert engine_proxy.once is None, "the call was never made"
     assert result["replaced"] == older
     (left,) = served.containers()
     assert left["Id"] == result["container_id"]
@@ -128,12 +98,12 @@ def test_a_deployment_gets_over_one_fault(served, proxy, call, fault):
     }
 
 
-def test_a_candidate_that_is_killed_before_it_is_promoted_is_started_once_more(stage, proxy):
+def test_a_candidate_that_is_killed_before_it_is_promoted_is_started_once_more(stage, engine_proxy):
     first = stage.deploy("shop:v1", aliases=["web"])
     # Its promotion begins with a rename; while that is not answered, the candidate is killed.
-    proxy.once = (CALLS["rename"], "silent")
+    engine_proxy.once = (CALLS["rename"], "silent")
     second = stage.send("docker.deploy", **stage.deployment("shop:v1", aliases=["web"], force=True))
-    stage.until(lambda: proxy.once is None)
+    stage.until(lambda: engine_proxy.once is None)
     candidate = next(each["Id"] for each in stage.containers() if each["Id"] != first["container_id"])
     stage.engine.kill(candidate)
     result = second.get(timeout=40)
@@ -143,7 +113,7 @@ def test_a_candidate_that_is_killed_before_it_is_promoted_is_started_once_more(s
     assert left["Names"] == [f"/{first['container_name']}"]
 
 
-def test_thirty_deployments_under_faults_at_random_leave_nothing_behind(stage, proxy):
+def test_thirty_deployments_under_faults_at_random_leave_nothing_behind(stage, engine_proxy):
     seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(1_000_000))
     sys.stdout.write(f"again with FAULTS_SEED={seed}\n")
     dice = random.Random(seed)
@@ -153,8 +123,8 @@ def test_thirty_deployments_under_faults_at_random_leave_nothing_behind(stage, p
         first.get(timeout=90)
     firsts = managed(stage) - before
 
-    proxy.seed(seed)
-    proxy.odds = dict.fromkeys(["500", "dropped", "lost", "half", "garbled", "no JSON"], 0.02)
+    engine_proxy.seed(seed)
+    engine_proxy.odds = dict.fromkeys(["500", "dropped", "lost", "half", "garbled", "no JSON"], 0.02)
     try:
         sent = []
         for each in stages * 3:
@@ -164,9 +134,9 @@ def test_thirty_deployments_under_faults_at_random_leave_nothing_behind(stage, p
         results = [result_of(deployment, {cause, *NO_FAULT_OF_THE_IMAGE}) for deployment, cause in sent]
         stage.until(lambda: not unfinished(stage))
     finally:
-        proxy.odds = {}
-    sys.stdout.write(f"{proxy.befell} befell, and came to {Counter(type(each).__name__ for each in results)}\n")
-    assert proxy.befell.total() > 20
+        engine_proxy.odds = {}
+    sys.stdout.write(f"{engine_proxy.befell} befell, and came to {Counter(type(each).__name__ for each in results)}\n")
+    assert engine_proxy.befell.total() > 20
 
     done = [each for each in results if isinstance(each, dict)]
     replaced = {container for each in done for container in each["replaced"]}

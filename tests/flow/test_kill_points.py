@@ -11,7 +11,6 @@ import queue
 import sys
 import threading
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -251,7 +250,7 @@ class Lane:
     def play(self, story, doom):
         """Deploy, kill at the point, have another worker go on, and see what came of it."""
         outcome = Outcome()
-        stage = Stage(self.client, self.engine, self.installation, f"p{uuid.uuid4().hex[:8]}")
+        stage = Stage(self.client, self.engine, self.installation)
         log = self.installation.folder / f"{stage.project}.log"
         self.forget()
         try:

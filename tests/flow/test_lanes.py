@@ -3,7 +3,6 @@
 import contextlib
 import statistics
 import time
-import uuid
 
 import pytest
 from celery import Celery
@@ -33,7 +32,7 @@ def another(second_redis_url, tmp_path_factory, images, installation):
 @pytest.fixture
 def make_stage(another, engine):
     mine, client = another
-    return lambda: Stage(client, engine, mine, f"p{uuid.uuid4().hex[:8]}")
+    return lambda: Stage(client, engine, mine)
 
 
 def p95_of_lists(stage):

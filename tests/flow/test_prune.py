@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import uuid
 
 import docker
 import pytest
@@ -38,7 +37,7 @@ def another(second_redis_url, tmp_path_factory, engine, images):
 @pytest.fixture
 def stage(another, engine):
     installation, client = another
-    return Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+    return Stage(client, engine, installation)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def another(second_redis_url, tmp_path_factory, images):
 @pytest.fixture
 def stage(another, engine, images, installation):
     mine, client = another
-    stage = Stage(client, engine, mine, f"p{uuid.uuid4().hex[:8]}")
+    stage = Stage(client, engine, mine)
     for tag in ("v1", "v2"):
         engine.tag(installation.image("shop", tag), mine.image("shop", tag).rpartition(":")[0], tag)
     yield stage

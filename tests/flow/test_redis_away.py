@@ -4,7 +4,6 @@ import contextlib
 import socket
 import socketserver
 import threading
-import uuid
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -75,7 +74,7 @@ def stage(second_redis_url, relay, tmp_path, engine, images, installation):
     place = f"{login}@127.0.0.1" if login else "127.0.0.1"
     another.environment["DW_REDIS_URL"] = urlunsplit(parts._replace(netloc=f"{place}:{relay.server_address[1]}"))
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    yield Stage(client, engine, another, f"p{uuid.uuid4().hex[:8]}")
+    yield Stage(client, engine, another)
     client.close()
 
 

@@ -2,11 +2,7 @@
 
 import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -325,16 +321,6 @@ def test_ctrl_c_in_dw_cancels_where_that_is_asked_for(stage, installation, slow)
     first = stage.deploy(slow, health={"stable": 4})
     live = stage.deploy("shop:v2")
     arguments = [f"{stage.project}/staging", "--to", first["deployment_id"], "--cancel-on-interrupt"]
-    with subprocess.Popen(
-        [Path(sys.executable).with_name("dw"), "rollback", *arguments],
-        env=installation.environment,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert any("prove" in line for line in process.stderr)
-        os.kill(process.pid, signal.SIGINT)
-        said = process.stderr.read()
-        assert process.wait(40) == 130
+    said = stage.installation.interrupt_dw("rollback", *arguments)
     assert "is cancelled" in said
     assert ids(stage) == [live["container_id"]]

@@ -3,7 +3,6 @@
 import contextlib
 import re
 import urllib.request
-import uuid
 
 import docker
 import pytest
@@ -27,7 +26,7 @@ def stage(worker_id, second_redis_url, tmp_path):
     small.add_credential()
     with on_small_disk(worker_id, DISK) as (host, _), contextlib.closing(docker.APIClient(host, version="auto")) as api:
         with small.worker(client, DOCKER_HOST=host, DW_PRUNE_KEEP="2"):
-            yield Stage(client, api, small, f"p{uuid.uuid4().hex[:8]}")
+            yield Stage(client, api, small)
         for each in api.containers(all=True):
             api.remove_container(each["Id"], force=True)
     client.close()

@@ -359,7 +359,7 @@ def mortal(second_redis_url, tmp_path):
         push(api, reference, installation.username, installation.password)
         client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
         stack.enter_context(contextlib.closing(client))
-        yield Stage(client, api, installation, f"p{uuid.uuid4().hex[:8]}"), engine
+        yield Stage(client, api, installation), engine
         for each in api.containers(all=True):
             api.remove_container(each["Id"], force=True)
 
@@ -367,7 +367,7 @@ def mortal(second_redis_url, tmp_path):
 @pytest.mark.needs_private_engine
 def test_a_stopped_stage_stays_so_over_an_engine_s_death(mortal):
     stage, engine = mortal
-    another = Stage(stage.client, stage.engine, stage.installation, f"p{uuid.uuid4().hex[:8]}")
+    another = Stage(stage.client, stage.engine, stage.installation)
     with stage.installation.worker(stage.client):
         for each in (stage, another):
             each.deploy("shop:v1")

@@ -1,20 +1,14 @@
 """The same deployment again: found out with few looks at the engine, and whatever its secrets are sealed with."""
 
 import json
-import shutil
 import statistics
-import tempfile
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 import redis
-from celery import Celery
 
-from tests.engine_proxy import EngineProxy
-from tests.flow.conftest import Installation, Stage
-from tests.services import required
+from tests.flow.conftest import Stage, served_through
 
 REPEATS = 20
 MOST_CALLS = 3
@@ -23,46 +17,32 @@ PULL = "POST /images/create"
 
 
 @pytest.fixture(scope="module")
-def proxy():
-    # pytest's own folders can be longer than the 107 bytes that a socket's path may have.
-    folder = Path(tempfile.mkdtemp(prefix="dw-"))
-    proxy = EngineProxy(folder / "engine.sock", required("DOCKER_HOST"))
-    yield proxy
-    proxy.close()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def another(second_redis_url, proxy, installation, images, tmp_path_factory):
+def another(second_redis_url, engine_proxy, installation, images, tmp_path_factory):
     """An installation whose worker asks the engine for its deployments' sake only, by way of the proxy."""
-    another = Installation(second_redis_url, tmp_path_factory.mktemp("logs"), namespace=installation.namespace)
-    another.environment |= {"DOCKER_HOST": f"unix://{proxy.server_address}", "DW_RECONCILE_SECONDS": "3600"}
-    another.add_credential()
-    client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    with another.worker(client):
-        yield another, client
-    client.close()
+    folder = tmp_path_factory.mktemp("logs")
+    with served_through(engine_proxy, second_redis_url, folder, installation, DW_RECONCILE_SECONDS="3600") as served:
+        yield served
 
 
 @pytest.fixture
 def stage(another, engine):
     installation, client = another
-    return Stage(client, engine, installation, f"p{uuid.uuid4().hex[:8]}")
+    return Stage(client, engine, installation)
 
 
 @pytest.mark.parametrize("policy", ["always", "missing"])
-def test_it_costs_three_calls_beside_the_pull(stage, proxy, record_property, policy):
+def test_it_costs_three_calls_beside_the_pull(stage, engine_proxy, record_property, policy):
     first = stage.deploy("shop:v1", policy=policy)
     counts, seconds = [], []
     for _ in range(REPEATS):
-        proxy.asked.clear()
+        engine_proxy.asked.clear()
         began = time.monotonic()
         again = stage.deploy("shop:v1", policy=policy)
         seconds.append(time.monotonic() - began)
         assert (again["state"], again["container_id"]) == ("unchanged", first["container_id"])
         assert (again["image_id"], again["digest"]) == (first["image_id"], first["digest"])
-        assert proxy.asked.count(PULL) == (policy == "always")
-        counts.append(len(proxy.asked) - proxy.asked.count(PULL))
+        assert engine_proxy.asked.count(PULL) == (policy == "always")
+        counts.append(len(engine_proxy.asked) - engine_proxy.asked.count(PULL))
     calls = statistics.median(counts)
     record_property(
         "figure",
