@@ -76,12 +76,19 @@ def clear_away(*, keep: int, age: float, dry_run: bool = False) -> PruneResult:
     result = PruneResult(
         host=settings().host,
         dry_run=dry_run,
-        images=[PrunedImage(name=each.name, id=each.id, size=each.size) for each in gone],
+        images=[PrunedImage(name=_called(each, known), id=each.id, size=each.size) for each in gone],
         containers=containers,
         bytes_freed=sum(each.size for each in gone),
     )
     log.info("pruned", **result.model_dump())
     return result
+
+
+def _called(image: ListedImage, known: KnownImages) -> str:
+    """What people know an image by; one that another prune has taken the names from, by that of its pull."""
+    if image.tags or image.digests:
+        return image.name
+    return min(known.images[image.id].names, key=lambda name: ("@" in name, name))
 
 
 def _unneeded(
