@@ -14,21 +14,25 @@ worker would go on to kill the next for ever, so what was given out again is cou
 
 import inspect
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import structlog
-from celery import Task
-from celery.exceptions import Ignore, Reject
+from celery import Task, states
+from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 from pydantic import BaseModel, ConfigDict
 from redis.exceptions import RedisError
 
 from worker.celery import SHARED_QUEUE, Lane, app
-from worker.errors import DeploymentError, EngineUnavailable, SpecInvalid, Transient
+from worker.errors import DeploymentError, EngineUnavailable, PolicyDenied, SpecInvalid, Transient
+from worker.record import Step
+from worker.refusal import has_result
 from worker.settings import settings
+from worker.signature import HEADER, Signature, sent_by, verified
 from worker.spec import Arguments, parse
-from worker.store import redeliveries
+from worker.store import Seen, nonces, redeliveries
 
 log = structlog.get_logger()
 
@@ -52,7 +56,23 @@ class Operation(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
     max_retries: int | None = MOST_RETRIES
     # Celery's own check of arguments would fail at the sender, with a TypeError.
     typing = False
+    # Told once the message is known to be taken, and not over the result of one that comes again.
+    track_started = False
 
+    def __call__(self, *positional: object, **named: object) -> Any:
+        """Run the task for a message, if that may be taken."""
+        if not settings().require_signature or self.name in UNSIGNED_TASKS:
+            return self.run(*positional, **named)
+        with _signed(self, named):
+            return self.run(*positional, **named)
+
+
+class SentOn(Ignore):
+    """The message has another queue now, and is yet to be done."""
+
+
+UNSIGNED_TASKS = {*(step.task for step in Step if step is not Step.ENDED), "docker.reconcile"}
+"""What workers send each other: nothing in such a message decides what is done."""
 
 A = TypeVar("A", bound=Arguments)
 R = TypeVar("R", bound=Result)
@@ -71,10 +91,12 @@ def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]]
         @app.task(name=name, base=Operation, bind=True)
         def run(self: Operation, /, *positional: object, **named: object) -> dict[str, Any]:
             check_redelivery(self)
+            if self.request.id:
+                self.update_state(state=states.STARTED)
             arguments = checked(model, name, positional, named)
             if lane is not Lane.QUICK and (self.request.delivery_info or {}).get("routing_key") == SHARED_QUEUE:
                 _send_on(self, lane)
-                raise Ignore
+                raise SentOn
             try:
                 return function(arguments).model_dump(mode="json")
             except Transient as error:
@@ -83,6 +105,44 @@ def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]]
         return function
 
     return register
+
+
+@contextmanager
+def _signed(task: Operation, arguments: Mapping[str, object]) -> Iterator[None]:
+    """Do what a message asks for in its producer's name, if it has signed that, and it isn't done already.
+
+    Raises PolicyDenied; Ignore where there is a result under the message's id, which is not to be touched.
+    """
+    task_id = str(task.request.id)
+    try:
+        signature = verified(task.name, task_id, arguments, task.request.get(HEADER))
+        seen = nonces().see(signature.producer, signature.nonce, task_id, seconds=signature.expires_in + 1)
+    except PolicyDenied as error:
+        if has_result(task_id):
+            log.warning("message_refused", task=task.name, id=task_id, error=error.message)
+            raise Ignore from error
+        raise
+    except RedisError as error:
+        try_later(task, error)
+    if seen is Seen.REPLAYED:
+        log.warning("message_replayed", task=task.name, id=task_id, producer=signature.producer)
+        raise Ignore
+    try:
+        with sent_by(signature.producer):
+            yield
+    except (Retry, Reject, SentOn):
+        raise
+    except BaseException:
+        _spend(signature)
+        raise
+    _spend(signature)
+
+
+def _spend(signature: Signature) -> None:
+    try:
+        nonces().spend(signature.producer, signature.nonce)
+    except RedisError as error:
+        log.warning("signature_not_spent", producer=signature.producer, error=str(error))
 
 
 def _send_on(task: Operation, lane: Lane) -> None:

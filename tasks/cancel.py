@@ -4,6 +4,7 @@ from tasks.base import Result, operation
 from worker.celery import Lane
 from worker.driver import send
 from worker.errors import DeploymentCancelled, DeploymentSuperseded
+from worker.signature import ALL_STAGES, check_stage
 from worker.spec import Arguments, DeploymentId
 from worker.store import Standing, deployments
 
@@ -23,6 +24,7 @@ class CancelResult(Result):
 @operation("docker.cancel")
 def cancel(arguments: CancelArguments) -> CancelResult:
     """Have a deployment end as `DeploymentCancelled`; a second run finds it ending, or ended."""
+    check_stage(deployments().stage_of(arguments.deployment_id) or ALL_STAGES)
     return CancelResult(deployment_id=arguments.deployment_id, state=end(arguments.deployment_id))
 
 

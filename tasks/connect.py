@@ -5,10 +5,12 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 
 from tasks.base import Result, operation
+from tasks.managed import managed
 from worker import plan
 from worker.celery import Lane
 from worker.engine import Container, engine
 from worker.errors import PortInUse, SpecInvalid, Transient
+from worker.policy import policy
 from worker.settings import NetworkName
 from worker.spec import Alias, Arguments, ContainerReference
 
@@ -35,8 +37,12 @@ def connect(arguments: ConnectArguments) -> ConnectResult:
 
     A connected container that lacks one of the aliases is disconnected first: engines don't add aliases.
     """
+    found = managed(arguments.container)
+    where = engine().containers.labels.stage_of(found)
+    policy().check_network(arguments.network, where, arguments.aliases)
     network = engine().networks.get(arguments.network)
-    container = attach(network.name, engine().containers.managed(arguments.container), arguments.aliases)
+    check_aliases(where, arguments.aliases, [network.name])
+    container = attach(network.name, found, arguments.aliases)
     address = container.addresses.get(network.name)
     return ConnectResult(
         network=network.name,
@@ -46,6 +52,16 @@ def connect(arguments: ConnectArguments) -> ConnectResult:
         addresses=[address] if address else [],
         ports=dict(container.ports),
     )
+
+
+def check_aliases(where: str, aliases: Sequence[str], networks: Sequence[str]) -> None:
+    """Refuse aliases by which containers of another stage, or of nobody here, are found on these networks.
+
+    Raises NameConflict.
+    """
+    if aliases:
+        containers = engine().containers
+        plan.check_aliases(containers.labels, where, aliases, containers.on_networks(networks))
 
 
 def detach(container: Container, aliases: Sequence[str]) -> Container:

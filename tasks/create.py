@@ -7,7 +7,7 @@ from dataclasses import replace
 from celery import current_task
 
 from tasks.base import Result, operation
-from tasks.connect import lasting_address
+from tasks.connect import check_aliases, lasting_address
 from tasks.ensure_network import EnsureNetworkArguments, ensure_network
 from worker import plan
 from worker.celery import Lane
@@ -15,9 +15,11 @@ from worker.engine import ContainerRef, ContainerSpec, engine
 from worker.errors import NameConflict
 from worker.keyring import keyring
 from worker.labels import container_name
+from worker.policy import policy
 from worker.reference import ImageReference
 from worker.settings import settings
-from worker.spec import DeploymentSpec, check_policy
+from worker.signature import check_stage
+from worker.spec import DeploymentSpec
 
 
 class CreateResult(Result):
@@ -34,8 +36,9 @@ class CreateResult(Result):
 def create(arguments: DeploymentSpec) -> CreateResult:
     """Create a container of an image that the engine has; a second run of the same message finds it."""
     spec, task_id = arguments, str(current_task.request.id)
+    check_stage(spec.where)
     reference = ImageReference.parse(spec.image)
-    check_policy(reference)
+    policy().check(spec)
     image = engine().images.inspect(str(reference))
     container = plan.container_spec(
         spec,
@@ -82,7 +85,10 @@ def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> 
     """
     if made := _made_by(deployment_id):
         return made
+    container = policy().bound(container)
+    policy().check_container(spec.where, container, engine().containers.labels)
     ensure_network(EnsureNetworkArguments(network=container.network))
+    check_aliases(spec.where, spec.aliases, [each for each in (container.network, spec.network) if each])
     container = replace(
         container,
         environment={**container.environment, **open_secrets(spec)},

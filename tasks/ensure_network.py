@@ -9,6 +9,7 @@ from tasks.base import Result, operation
 from worker.celery import Lane
 from worker.engine import engine
 from worker.errors import EngineUnavailable
+from worker.policy import policy
 from worker.settings import NetworkName
 from worker.spec import Arguments
 from worker.store import network_lock
@@ -28,9 +29,10 @@ class EnsureNetworkResult(Result):
 def ensure_network(arguments: EnsureNetworkArguments) -> EnsureNetworkResult:
     """Find a network, or make it; a second run finds it.
 
-    Raises EngineUnavailable.
+    Raises PolicyDenied, EngineUnavailable.
     """
     name, networks = arguments.network, engine().networks
+    policy().check_network(name)
     if found := networks.find(name):
         return EnsureNetworkResult(network=name, network_id=found.id, created=False)
     # Engines make two networks of one name when asked twice at once.

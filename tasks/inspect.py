@@ -4,6 +4,7 @@ from typing import Any
 
 from tasks.base import Result, operation
 from worker.engine import engine
+from worker.policy import policy
 from worker.reference import ImageReference
 from worker.spec import Arguments, Image
 
@@ -25,6 +26,7 @@ class InspectResult(Result):
 def inspect(arguments: InspectArguments) -> InspectResult:
     """Read an image; a second run reads it again."""
     reference = ImageReference.parse(arguments.image)
+    policy().check_image(reference)
     image = engine().images.inspect(str(reference))
     return InspectResult(
         image=str(reference),

@@ -6,6 +6,7 @@ from tasks.base import Result, operation
 from worker.engine import Listed, engine
 from worker.labels import Label, Labels
 from worker.settings import Name
+from worker.signature import may_touch
 from worker.spec import Arguments, LabelName, Text
 
 
@@ -46,7 +47,8 @@ def list_(arguments: ListArguments) -> ListResult:
     containers = engine().containers
     ours = containers.labels.select(project=arguments.project, stage=arguments.stage, instance=arguments.instance_id)
     found = containers.labelled({**arguments.labels, **ours}, every_state=arguments.all)
-    return ListResult(containers=[_described(containers.labels, each) for each in found])
+    theirs = (each for each in found if may_touch(containers.labels.stage_of(each)))
+    return ListResult(containers=[_described(containers.labels, each) for each in theirs])
 
 
 def _described(labels: Labels, container: Listed) -> ListedContainer:

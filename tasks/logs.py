@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.base import Result, operation
+from tasks.managed import managed
 from worker.engine import engine
 from worker.spec import Arguments, ContainerReference
 
@@ -25,5 +26,5 @@ class LogsResult(Result):
 def logs(arguments: LogsArguments) -> LogsResult:
     """Read the last lines of a container's output; a second run reads them again."""
     containers = engine().containers
-    found = containers.managed(arguments.container)
+    found = managed(arguments.container)
     return LogsResult(container_id=found.id, container_name=found.name, lines=containers.logs(found, arguments.tail))

@@ -17,6 +17,7 @@ from worker import plan
 from worker.celery import Lane
 from worker.engine import ListedImage, engine
 from worker.settings import settings
+from worker.signature import ALL_STAGES, check_stage
 from worker.spec import Arguments
 from worker.store import KnownImages, deployments, pulled_images
 
@@ -50,6 +51,7 @@ class PruneResult(Result):
 @operation("docker.prune", Lane.WORK)
 def prune(arguments: PruneArguments) -> PruneResult:
     """Remove what isn't needed any more; a second run, also at the same time, finds less of it or nothing."""
+    check_stage(ALL_STAGES)
     keep = arguments.keep or settings().prune_keep
     return clear_away(keep=keep, age=settings().prune_age, dry_run=arguments.dry_run)
 

@@ -14,9 +14,10 @@ from worker.engine import Image, Login, Pulled, PullProgress, engine
 from worker.errors import DeploymentCancelled, DiskFull
 from worker.interrupt import Interrupt, Interrupted, interruptible
 from worker.keyring import keyring
+from worker.policy import policy
 from worker.reference import ImageReference
 from worker.settings import Name, settings
-from worker.spec import Arguments, PullPolicy, check_policy
+from worker.spec import Arguments, PullPolicy
 from worker.spec import Image as ImageName
 from worker.store import credentials, pulled_images
 
@@ -72,7 +73,7 @@ def pull(arguments: PullArguments) -> PullResult:
 def fetch(
     reference: ImageReference,
     credential: str | None,
-    policy: PullPolicy,
+    pull_policy: PullPolicy,
     *,
     patience: float = math.inf,
     on_progress: Callable[[PullProgress], None] | None = None,
@@ -88,8 +89,8 @@ def fetch(
 
     Raises PolicyDenied, CredentialMissing, and what `Images.pull` raises.
     """
-    check_policy(reference)
-    if policy == "missing" and (present := engine().images.find(str(reference))):
+    policy().check_image(reference)
+    if pull_policy == "missing" and (present := engine().images.find(str(reference))):
         return present
     found = credentials().resolve(reference.registry, credential)
     reached = PullProgress()

@@ -1,6 +1,7 @@
 """`docker.remove`: remove a managed container (R5)."""
 
 from tasks.base import Result, operation
+from tasks.managed import managed
 from worker.celery import Lane
 from worker.engine import engine
 from worker.errors import ContainerNotFound
@@ -22,7 +23,7 @@ def remove(arguments: RemoveArguments) -> RemoveResult:
     """Remove a container and its anonymous volumes, a running one only by force; a second run finds it gone."""
     containers = engine().containers
     try:
-        found = containers.managed(arguments.container)
+        found = managed(arguments.container)
     except ContainerNotFound:
         return RemoveResult(container=arguments.container, removed=False)
     return RemoveResult(container=arguments.container, removed=containers.remove(found, force=arguments.force))

@@ -10,6 +10,7 @@ from worker.celery import app
 from worker.engine import engine
 from worker.errors import Transient
 from worker.record import Version
+from worker.signature import check_stage
 from worker.spec import DeploymentSpec, RollbackArguments, parse
 from worker.store import deployments
 
@@ -18,6 +19,8 @@ from worker.store import deployments
 def rollback(self: Acceptance, /, *positional: object, **arguments: object) -> NoReturn:
     """Accept a deployment of the version to go back to; a second run finds it recorded, whatever is live by then."""
     asked = checked(RollbackArguments, "docker.rollback", positional, arguments)
+    # Before the engine is asked what is there.
+    check_stage(asked.where)
 
     def choose() -> tuple[DeploymentSpec, Version]:
         try:

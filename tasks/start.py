@@ -2,6 +2,7 @@
 
 from tasks.base import Result, operation
 from tasks.evidence import check_command_ran, with_evidence
+from tasks.managed import managed
 from worker.celery import Lane
 from worker.engine import engine
 from worker.spec import Arguments, ContainerReference
@@ -22,7 +23,7 @@ class StartResult(Result):
 def start(arguments: StartArguments) -> StartResult:
     """Start a container and say which host ports it has; a second run finds it running."""
     containers = engine().containers
-    found = containers.managed(arguments.container)
+    found = managed(arguments.container)
     with with_evidence(containers, found):
         container = containers.start(found)
     check_command_ran(containers, container)

@@ -1,6 +1,7 @@
 """`docker.stop`: stop a managed container (R5)."""
 
 from tasks.base import Result, operation
+from tasks.managed import managed
 from worker.celery import Lane
 from worker.engine import Container, engine
 from worker.settings import settings
@@ -22,7 +23,7 @@ class StopResult(Result):
 def stop(arguments: StopArguments) -> StopResult:
     """Stop a container, by force after `timeout` seconds; a second run finds it stopped."""
     containers = engine().containers
-    found = containers.managed(arguments.container)
+    found = managed(arguments.container)
     containers.stop(found, stop_timeout(found, arguments.timeout))
     stopped = containers.inspect(found.id)
     return StopResult(container_id=stopped.id, container_name=stopped.name, exit_code=stopped.exit_code)

@@ -7,9 +7,11 @@ import sys
 from enum import StrEnum
 
 from celery import Celery
+from celery.signals import before_task_publish
 from kombu import Queue
 
 from worker.settings import QUICK_THREADS, Settings, SettingsInvalid, settings
+from worker.signature import sign
 from worker.store.orders import numbered_by_broker
 
 SHARED_QUEUE = "celery"
@@ -42,6 +44,8 @@ def _configuration(values: Settings) -> dict[str, object]:
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],
+        # Which refuses what no task should see.
+        "worker_consumer": "worker.consumer:Consumer",
         # Engine calls are I/O: eight threads cost 70 MB, eight processes 520. Threads know no time limits,
         # so each engine call and each step has a deadline of its own.
         "worker_pool": "threads",
@@ -52,7 +56,6 @@ def _configuration(values: Settings) -> dict[str, object]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
-        "task_track_started": True,
         "worker_send_task_events": True,
         "broker_connection_retry_on_startup": True,
         # A message is its worker's while that renews its lease (worker.broker), however long it works or waits with it;
@@ -65,6 +68,7 @@ def _configuration(values: Settings) -> dict[str, object]:
             # Also what has a queue's messages taken without a moment in which a killed worker loses them.
             "slots": {lane.queue(values.namespace, values.host): _slots(values, lane) for lane in Lane},
             "numbered": numbered_by_broker(values),
+            "message_bytes": values.message_bytes,
             "visibility_timeout": values.lease_seconds,
             "unacked_restore_interval": values.lease_seconds / 5,
             "unacked_restore_throttle": 1,
@@ -104,3 +108,4 @@ def _settings_or_exit() -> Settings:
 
 app = Celery("docker-watcher", include=["worker.process", "tasks"])
 app.conf.update(_configuration(_settings_or_exit()))
+before_task_publish.connect(sign)

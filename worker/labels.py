@@ -30,6 +30,8 @@ class Label(StrEnum):
     """Host ports that are this container's also while it is stopped, comma-separated."""
     DISPLACED = "displaced"
     """Ids of older containers that were stopped for this one to start, comma-separated."""
+    ALIASES = "aliases"
+    """By which it is found on its networks, now or once it is proven, comma-separated."""
     SECRETS = "secret-variables"
     """The names of the variables whose values are shown nowhere, comma-separated."""
 

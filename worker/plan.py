@@ -127,6 +127,28 @@ def stands_in_the_way(spec: DeploymentSpec, other: Listed) -> bool:
     return bool(fixed & held or exclusive & set(other.volumes))
 
 
+def check_aliases(labels: Labels, where: str, aliases: Collection[str], others: Iterable[Listed]) -> None:
+    """Refuse aliases of a stage by which any of these containers, other stages' or nobody's here, is found.
+
+    The engine's DNS would hand out both, and one stage could take what is meant for another. Of containers that aren't
+    managed here it is known by which name and id they are found, and no aliases.
+
+    Raises NameConflict.
+    """
+    wanted = {each.lower() for each in aliases}
+    for other in others:
+        is_ours = labels.are_ours(other.labels)
+        if is_ours and labels.stage_of(other) == where:
+            continue
+        held = labels.get(other.labels, Label.ALIASES).split(",") if is_ours else []
+        if taken := wanted & {each.lower() for each in (other.name, other.id[:12], *held)}:
+            raise NameConflict(
+                f"Container {other.name} is found as {', '.join(sorted(taken))} already, and isn't {where}'s: choose "
+                "another alias.",
+                {"container": other.name},
+            )
+
+
 def choose_name(wanted: str, labels: Labels, spec: DeploymentSpec, deployment_id: str, holder: Listed | None) -> str:
     """The deterministic name, or one for the time being where an older instance of the stage holds that.
 
@@ -298,6 +320,7 @@ def container_spec(
         deployment=deployment_id,
         image=str(ImageReference.parse(spec.image)),
         digest=digest or "",
+        aliases=",".join(spec.aliases),
         secrets=",".join(sorted(spec.secret_env)),
         restart=spec.restart,
         kept_ports=",".join(str(ports[each]) for each, asked in spec.ports.items() if asked == "keep"),

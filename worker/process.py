@@ -16,7 +16,9 @@ from worker.driver import driver, send_reconcile
 from worker.engine import close_engine
 from worker.interrupt import interruptible
 from worker.keyring import keyring
+from worker.policy import policy
 from worker.settings import SettingsInvalid, settings
+from worker.signature import signing_key
 from worker.watcher import watcher
 
 _told: SimpleQueue[None] = SimpleQueue()
@@ -29,10 +31,12 @@ def _log_our_way(loglevel: int, **_: Any) -> None:
 
 
 @worker_init.connect
-def _check_keys(**_: Any) -> None:
-    # Wrong keys must fail the start, not the first deployment at night. `SystemExit` is what a signal lets by.
+def _check_files(**_: Any) -> None:
+    # A wrong file must fail the start, not the first deployment at night. `SystemExit` is what a signal lets by.
     try:
         keyring()
+        policy()
+        signing_key()
     except SettingsInvalid as error:
         raise SystemExit(str(error)) from None
 

@@ -4,6 +4,7 @@ The engine's own variables (`DOCKER_HOST`, `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PAT
 """
 
 from functools import cache
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,7 +47,7 @@ def _comma_separated(text: object) -> object:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
 
 
-def _port_range(text: object) -> object:
+def port_range(text: object) -> object:
     if not isinstance(text, str):
         return text
     first, _, last = text.partition("-")
@@ -55,7 +56,7 @@ def _port_range(text: object) -> object:
     return int(first), int(last)
 
 
-PortRange = Annotated[tuple[int, int], NoDecode, BeforeValidator(_port_range)]
+PortRange = Annotated[tuple[int, int], NoDecode, BeforeValidator(port_range)]
 CommaSeparated = (NoDecode, BeforeValidator(_comma_separated))
 """`NoDecode`: pydantic-settings would otherwise read such a variable as JSON."""
 
@@ -87,6 +88,21 @@ class Settings(BaseSettings):
     """A file with the same, one key a line, instead of `DW_KEYS`."""
     allowed_images: Annotated[tuple[str, ...], *CommaSeparated] = ("**",)
     """Shell patterns over the normalised repository: `*` stops at `/`, `**` doesn't."""
+    policy_file: Path | None = None
+    """What else is allowed (`worker.policy`), in TOML."""
+    publish_address: IPv4Address | None = None
+    """Where containers' ports are published on this host; unless given, where the engine does by itself: everywhere."""
+
+    message_bytes: Annotated[int, Field(ge=1024)] = 2**20
+    """The longest message that is read; a longer one is refused before it leaves Redis."""
+    require_signature: bool = False
+    """Take only messages that a producer of the policy file has signed (`worker.signature`)."""
+    signature_seconds: Annotated[float, Field(ge=60, le=30 * 86_400)] = 86_400
+    """For how long a signed message is taken: as long as it may wait for a worker."""
+    producer: Name | None = None
+    """Who this process signs as; goes with the next one."""
+    signing_key_file: Path | None = None
+    """An Ed25519 private key (PEM): what `dw` and beat sign what they send with."""
 
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
     """How many pulls a worker process does at a time, and how many other jobs beside them. Listing, cancelling, reading

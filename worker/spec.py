@@ -1,10 +1,9 @@
 """What callers may ask for: the base of all arguments, and the arguments of a deployment."""
 
-import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -20,11 +19,13 @@ from pydantic import (
     model_validator,
 )
 
-from worker.errors import PolicyDenied, SpecInvalid
+from worker.errors import SpecInvalid
 from worker.reference import ImageReference, normal_registry
 from worker.settings import Name, NetworkName, Seconds, settings
 
 _HIGHEST_PORT = 65_535
+_DOCKERS_LABELS = ("com.docker.", "io.docker.", "org.dockerproject.")
+"""What Docker keeps for itself: Compose, for one, takes down whatever has its labels."""
 
 
 def _check_image(text: str) -> str:
@@ -61,6 +62,8 @@ def _check_url(text: str) -> str:
         raise ValueError("must be a URL that begins with http:// or https://")
     if url.username is not None or url.password is not None:
         raise ValueError("may hold no user and password: what is sent is signed instead")
+    if "\\" in text or ".." in unquote(url.path).split("/"):
+        raise ValueError("must be written as it is meant: without .. and backslashes")
     return text
 
 
@@ -204,6 +207,8 @@ class DeploymentSpec(StageArguments):
         prefix = settings().label_prefix
         if info.context != ACCEPTED and any(f"{name}.".startswith(f"{prefix}.") for name in labels):
             raise ValueError(f"labels that begin with {prefix} are docker-watcher's own")
+        if any(name.startswith(_DOCKERS_LABELS) for name in labels):
+            raise ValueError("labels that begin with com.docker, io.docker or org.dockerproject are Docker's own")
         return labels
 
     @field_validator("host")
@@ -287,23 +292,3 @@ def _reason(kind: str, message: str) -> str:
     }
     message = message.removeprefix("Value error, ")
     return reasons.get(kind, message[:1].lower() + message[1:]).rstrip(".")
-
-
-def check_policy(reference: ImageReference) -> None:
-    """Refuse an image that `DW_ALLOWED_IMAGES` doesn't allow.
-
-    Raises PolicyDenied.
-    """
-    if not any(_pattern(each).fullmatch(reference.name) for each in settings().allowed_images):
-        raise PolicyDenied(
-            f"Image {reference} is not allowed on this worker: use one that DW_ALLOWED_IMAGES allows, "
-            f"or add {reference.name} to it.",
-            {"step": "accept", "image": str(reference)},
-        )
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    # Not fnmatch: its `*` crosses `/`, and `acme/*` would let `acme/a/b` by.
-    parts = re.split(r"(\*\*|\*|\?)", glob)
-    wildcards = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(wildcards.get(part, re.escape(part)) for part in parts))

@@ -14,10 +14,11 @@ from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
 from worker.celery import app
 from worker.driver import send
+from worker.policy import policy
 from worker.record import Version
-from worker.reference import ImageReference
 from worker.settings import settings
-from worker.spec import Asked, DeploymentSpec, check_policy, parse
+from worker.signature import check_stage
+from worker.spec import Asked, DeploymentSpec, parse
 from worker.store import deployments
 from worker.store.orders import NUMBERED_TASKS, numbered_by_broker
 
@@ -56,8 +57,9 @@ def accept(task: Acceptance, choose: Callable[[], tuple[Asked, Version | None]])
             raise Ignore
         check_redelivery(task)
         asked, rollback_to = choose()
+        check_stage(asked.where)
         if isinstance(asked, DeploymentSpec):
-            check_policy(ImageReference.parse(asked.image))
+            policy().check(asked)
             open_secrets(asked)
         outcome.progress(deployment_id, step="accept")
         admit(deployment_id, asked, rollback_to)

@@ -24,6 +24,7 @@ from worker.engine import Container, ContainerRef, Image, Listed, PullProgress, 
 from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
 from worker.keyring import keyring
 from worker.labels import Label, container_name
+from worker.policy import policy
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
 from worker.settings import settings
@@ -141,6 +142,7 @@ def create(claim: Claim) -> Done:
 def connect(claim: Claim) -> Done:
     """Put the container on the further network, where one is asked for."""
     if claim.spec.network:
+        policy().check_network(claim.spec.network, claim.spec.where, claim.spec.aliases)
         network = engine().networks.get(claim.spec.network)
         aliases = [] if claim.found.withheld_aliases else claim.spec.aliases
         attach(network.name, engine().containers.inspect(_container(claim).id), aliases)
@@ -223,6 +225,7 @@ def alias(claim: Claim) -> Done:
 def cutover(claim: Claim) -> Done:
     """Have whoever is asked to repoint what leads to the stage, before anything old is touched."""
     if claim.spec.cutover:
+        policy().check_hook(claim.spec.where, claim.spec.cutover.url)
         # It has that name once it is promoted.
         cut_over(claim.spec.cutover, {**outcome.result(claim), "container_name": _wanted_name(claim)}, "deployed")
     return Done(claim.found)

@@ -87,7 +87,7 @@ def _drawn(random, deployment_id, stages, good, within):
     if random.random() < 0.3:
         arguments["env"] = {"CHANGED": deployment_id}
     if random.random() < 0.6:
-        arguments["aliases"] = ["web"]
+        arguments["aliases"] = [f"{project}.{stage}"]
     if random.random() < 0.2:
         arguments["network"] = "further"
     if random.random() < 0.2:

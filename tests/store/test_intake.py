@@ -98,7 +98,7 @@ class Waiter:
             [
                 ("SELECT", parts.path.lstrip("/")),
                 ("BLMOVE", queue.name, keys[3], "RIGHT", "LEFT", 5),
-                ("EVAL", intake.TAKE, len(keys), *keys, json.dumps(queue.name)),
+                ("EVAL", intake.TAKE, len(keys), *keys, json.dumps(queue.name), 2**20),
             ]
         )
         self.socket.sendall(b"".join(packed))
@@ -166,7 +166,7 @@ def test_one_that_dies_in_the_moment_of_a_message_loses_nothing(server, second_r
     waiter = Waiter(second_redis_url, queue)
     blocked(server)
     with redis.Redis.from_url(second_redis_url) as other:
-        busy = threading.Thread(target=other.eval, args=("for i = 1, 2e8 do end", 0))
+        busy = threading.Thread(target=other.eval, args=("for i = 1, 1e8 do end", 0))
         sending = threading.Thread(target=server.lpush, args=(queue.name, raw))
         for act in (busy.start, sending.start, waiter.die):
             act()

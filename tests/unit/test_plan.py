@@ -147,6 +147,7 @@ def test_labels_of_the_caller_never_hide_ours():
         "docker-watcher.restart": "always",
         "docker-watcher.displaced": "",
         "docker-watcher.kept-ports": "",
+        "docker-watcher.aliases": "",
         # Empty, not absent: an image may have labels of these names.
         "docker-watcher.fingerprint": "",
         "docker-watcher.spec": "",

@@ -7,12 +7,22 @@ from typing import Any, cast
 
 import redis
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 
 from worker.broker.intake import Intake
 from worker.broker.leases import QoS
 
 
+class Message(virtual.Message):
+    """A message whose body stays as it came: one that is compressed may be a thousand times as long without."""
+
+    def __init__(self, payload: dict[str, Any], channel: Any = None, **named: Any) -> None:
+        headers = {name: value for name, value in (payload.get("headers") or {}).items() if name != "compression"}
+        super().__init__({**payload, "headers": headers}, channel, **named)
+
+
 class Channel(kombu_redis.Channel):
+    Message = Message
     QoS = QoS
     # Not kombu's own names: other Celery workers on the same database don't renew, nor should they judge our leases.
     unacked_key = "dw.unacked"
@@ -24,7 +34,9 @@ class Channel(kombu_redis.Channel):
     numbered: Sequence[str | int] = ()
     """What the key of a message's number begins with, the counter's key, seconds to keep the number, and the tasks
     whose messages are numbered as they leave their queue; one that comes again keeps its number."""
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "slots", "numbered")
+    message_bytes = 2**20
+    """The longest message that leaves its queue; a longer one is thrown away."""
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "slots", "numbered", "message_bytes")
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._intakes: dict[str, Intake] = {}

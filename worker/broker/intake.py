@@ -21,6 +21,7 @@ import structlog
 from kombu.utils.json import loads
 
 from worker.broker.leases import queue_of
+from worker.refusal import tell, too_long
 
 if TYPE_CHECKING:
     from worker.broker.channel import Channel
@@ -34,6 +35,8 @@ _ANSWER_WITHIN = 10
 _PAUSE = 1
 
 _UNREADABLE_KEPT = 100
+_END_LOOKED_AT = 65_536
+"""Bytes of what is too long, in which its id is looked for."""
 
 TAKE = f"""
 local unacked, index, unreadable, raw = KEYS[1], KEYS[2], KEYS[3], false
@@ -42,6 +45,10 @@ for place = 4, #KEYS do
     if raw then break end
 end
 if not raw then return false end
+if #raw > tonumber(ARGV[2]) then
+    -- Nobody's memory is to hold it, nor is its text. Celery writes headers behind the body.
+    return {{false, #raw, string.match(string.sub(raw, -{_END_LOOKED_AT}), '"id": ?"([%w_.-]+)"') or ''}}
+end
 local readable, tag = pcall(function() return cjson.decode(raw).properties.delivery_tag end)
 if not readable or type(tag) ~= 'string' then
     redis.call('LPUSH', unreadable, raw)
@@ -50,13 +57,13 @@ if not readable or type(tag) ~= 'string' then
 end
 -- In which order deployments are asked for is that of the queue, however slow those are that take them from it.
 local headers, is_numbered = cjson.decode(raw).headers, false
-for place = 5, #ARGV do
+for place = 6, #ARGV do
     is_numbered = is_numbered or (type(headers) == 'table' and headers.task == ARGV[place])
 end
 if is_numbered and type(headers.id) == 'string' then
-    local order = ARGV[2] .. headers.id
+    local order = ARGV[3] .. headers.id
     if redis.call('EXISTS', order) == 0 then
-        redis.call('SET', order, redis.call('INCR', ARGV[3]), 'EX', ARGV[4])
+        redis.call('SET', order, redis.call('INCR', ARGV[4]), 'EX', ARGV[5])
     end
 end
 local now = redis.call('TIME')
@@ -158,18 +165,27 @@ class Intake:
         finally:
             self._pool.release(connection)
 
-    def _ask(self, connection: Any, *, wait: bool) -> tuple[bytes | None, bytes] | None:
+    def _ask(self, connection: Any, *, wait: bool) -> list[Any] | None:
         keys = [*self._own_keys(), self._inbox, *self._lists]
         # Not by its hash: a Redis that has forgotten scripts would leave the message in the inbox.
-        arguments = (json.dumps(self._queue), *self._channel.numbered)
+        arguments = (json.dumps(self._queue), self._channel.message_bytes, *self._channel.numbered)
         commands: list[tuple[Any, ...]] = [("EVAL", TAKE, len(keys), *keys, *arguments)]
         if wait:
             commands.insert(0, ("BLMOVE", self._queue, self._inbox, "RIGHT", "LEFT", _WAIT))
         connection.send_packed_command(connection.pack_commands(commands))
-        answers = [connection.read_response() for _ in commands]
-        return answers[-1] and tuple(answers[-1])
+        answers: list[list[Any] | None] = [connection.read_response() for _ in commands]
+        return answers[-1]
 
-    def _receive(self, tag: bytes | None, raw: bytes) -> None:
+    def _refuse(self, length: int, task_id: str) -> None:
+        error = too_long(length)
+        log.warning("message_refused", queue=self._queue, id=task_id, error=error.message)
+        if task_id:
+            tell(task_id, error)
+
+    def _receive(self, tag: bytes | None, raw: bytes | int, task_id: bytes = b"") -> None:
+        if isinstance(raw, int):
+            self._refuse(raw, task_id.decode())
+            return
         if tag is None:
             log.warning("message_unreadable", queue=self._queue)
             return

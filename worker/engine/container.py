@@ -46,6 +46,8 @@ class ContainerSpec:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     ports: Mapping[str, int | None] = field(default_factory=dict)
     """`8080/tcp` to a host port; None has the engine pick a free one (R13)."""
+    publish_address: str | None = None
+    """The host's address that these are on; None has the engine decide, which takes all of them."""
     command: Sequence[str] | None = None
     user: str | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +57,8 @@ class ContainerSpec:
     cpus: float | None = None
     pids: int | None = None
     read_only: bool = False
+    capabilities: Sequence[str] = ()
+    """All that root has in it, as in `NET_BIND_SERVICE`."""
     init: bool = False
     """Run the engine's own init as process 1."""
     stop_timeout: int | None = None
@@ -97,13 +101,15 @@ class Containers:
     def _host_config(self, spec: ContainerSpec) -> Any:
         return self._api.create_host_config(
             network_mode=spec.network,
-            port_bindings=dict(spec.ports.items()),
+            port_bindings={port: _binding(spec.publish_address, host_port) for port, host_port in spec.ports.items()},
             binds=[f"{volume}:{path}" for volume, path in spec.volumes.items()],
             mem_limit=spec.memory,
             nano_cpus=int(spec.cpus * 1e9) if spec.cpus else None,
             pids_limit=spec.pids,
             read_only=spec.read_only,
             init=spec.init,
+            cap_drop=["ALL"],
+            cap_add=list(spec.capabilities),
             # A program that is setuid gains nothing by it.
             security_opt=["no-new-privileges"],
             restart_policy=_restart_policy(spec.restart),
@@ -173,6 +179,15 @@ class Containers:
         ends = [end for each in found if (end := each["NetworkSettings"]["Networks"].get(network))]
         kept = {(end.get("IPAMConfig") or {}).get("IPv4Address", "") for end in ends}
         return {end["IPAddress"] for end in ends} | kept
+
+    def on_networks(self, networks: Sequence[str]) -> list[Listed]:
+        """The containers, of whomever and in every state, that are on any of these networks.
+
+        Raises EngineUnavailable.
+        """
+        with engine_errors("list"):
+            found = self._api.containers(all=True, filters={"network": list(networks)})
+        return [listed_of(data) for data in found]
 
     def find_named(self, name: str) -> Listed | None:
         """The container, of whomever, that has exactly this name."""
@@ -278,6 +293,13 @@ class Containers:
 def _port_and_protocol(port: str) -> tuple[str, str]:
     number, _, protocol = port.partition("/")
     return number, protocol or "tcp"
+
+
+def _binding(address: str | None, host_port: int | None) -> tuple[str, int] | tuple[str] | int | None:
+    # As the SDK has them: one of two with None in it would ask for the host port "None".
+    if address is None:
+        return host_port
+    return (address,) if host_port is None else (address, host_port)
 
 
 def _restart_policy(text: str) -> dict[str, str | int]:

@@ -12,6 +12,7 @@ from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
 from worker.store.deployments import Committed, Deployments, Due
 from worker.store.images import KnownImages, PulledImages
+from worker.store.nonces import Nonces, Seen
 from worker.store.orders import key_prefix
 from worker.store.reading import Past, Standing
 from worker.store.redeliveries import Redeliveries
@@ -23,14 +24,17 @@ __all__ = [
     "Deployments",
     "Due",
     "KnownImages",
+    "Nonces",
     "Past",
     "PulledImages",
     "Redeliveries",
+    "Seen",
     "Standing",
     "connection",
     "credentials",
     "deployments",
     "network_lock",
+    "nonces",
     "pulled_images",
     "redeliveries",
 ]
@@ -61,6 +65,11 @@ def credentials() -> Credentials:
 @cache
 def pulled_images() -> PulledImages:
     return PulledImages(connection(), key_prefix(settings()), settings().host)
+
+
+@cache
+def nonces() -> Nonces:
+    return Nonces(connection(), key_prefix(settings()))
 
 
 @cache

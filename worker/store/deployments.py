@@ -109,6 +109,11 @@ class Deployments:
         """Whether a deployment was accepted."""
         return bool(self._redis.exists(self._record(deployment_id)))
 
+    def stage_of(self, deployment_id: str) -> str | None:
+        """The stage, as in `shop/staging`, that a deployment is of, where it was accepted."""
+        stage = self._redis.hget(self._record(deployment_id), "stage")
+        return str(stage) if stage else None
+
     def receive(self, deployment_id: str) -> None:
         """Note that a message was taken from the queue: the order in which they are decides which one is newest."""
         self._run(

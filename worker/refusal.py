@@ -1,0 +1,43 @@
+"""Telling the caller of a message that it isn't taken, before any task has it."""
+
+import structlog
+from celery import current_app, states
+from redis.exceptions import RedisError
+
+from worker.errors import DeploymentError, SpecInvalid
+from worker.settings import settings
+from worker.store import deployments
+
+log = structlog.get_logger()
+
+
+def tell(task_id: str, error: DeploymentError) -> None:
+    """Store the error as the result of a message, unless there is something under its id already.
+
+    Who writes messages chooses their ids, and could choose that of somebody else's deployment.
+    """
+    try:
+        if not has_result(task_id):
+            current_app.backend.store_result(task_id, error, states.FAILURE)
+    except (RedisError, RuntimeError) as trouble:
+        log.warning("refusal_not_told", id=task_id, error=str(trouble))
+
+
+def has_result(task_id: str) -> bool:
+    """Whether a task of this id has begun, or ended.
+
+    Raises RedisError, RuntimeError.
+    """
+    began = current_app.backend.get_task_meta(task_id)["status"] not in {states.PENDING, states.RETRY}
+    return began or deployments().is_known(task_id)
+
+
+def too_long(length: int) -> SpecInvalid:
+    """The error for a message of so many bytes."""
+    most = settings().message_bytes
+    return invalid(f"it is {length} bytes long, and at most {most} are read: send less, or raise DW_MESSAGE_BYTES")
+
+
+def invalid(reason: str) -> SpecInvalid:
+    """The error for a message that no task can make anything of."""
+    return SpecInvalid(f"The message is refused: {reason}.", {"step": "accept"})
