@@ -17,6 +17,22 @@ from worker.labels import Labels
 from worker.settings import settings
 
 
+class _Api(docker.APIClient):
+    """Asks the engine as `DOCKER_…` says, and no variable that is there for others.
+
+    By itself requests would take the CAs of `REQUESTS_CA_BUNDLE` instead of the engine's own one, logins from ~/.netrc,
+    and the way by `HTTP_PROXY`.
+    """
+
+    @property
+    def trust_env(self) -> bool:
+        return False
+
+    @trust_env.setter
+    def trust_env(self, value: bool) -> None:
+        pass
+
+
 class Engine:
     """A Docker Engine: its images, containers and networks.
 
@@ -30,7 +46,7 @@ class Engine:
         environment = {**os.environ, **({"DOCKER_HOST": host} if host else {})}
         try:
             with engine_errors("connect"):
-                self._api = docker.APIClient(
+                self._api = _Api(
                     **kwargs_from_env(environment=environment),
                     version="auto",
                     timeout=timeout,
