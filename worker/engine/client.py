@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 import docker
+from docker.errors import TLSParameterError
 from docker.utils import kwargs_from_env
 
 from worker.engine.container import Containers
@@ -45,9 +46,17 @@ class Engine:
     def __init__(self, *, labels: Labels, host: str | None = None, timeout: int = 60, connections: int = 8) -> None:
         environment = {**os.environ, **({"DOCKER_HOST": host} if host else {})}
         try:
+            address = kwargs_from_env(environment=environment)
+        except TLSParameterError as error:
+            raise EngineUnavailable(
+                "Connecting to the engine failed: ca.pem, cert.pem or key.pem can't be read; set DOCKER_CERT_PATH to "
+                "the folder that has them.",
+                {"step": "connect"},
+            ) from error
+        try:
             with engine_errors("connect"):
                 self._api = _Api(
-                    **kwargs_from_env(environment=environment),
+                    **address,
                     version="auto",
                     timeout=timeout,
                     max_pool_size=connections,
