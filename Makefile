@@ -24,11 +24,15 @@ endif
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/ready ## Deploy a real image end to end, with all that is missing set up
 	@$(SERVICES) $(BIN)/python -m compose.demo
+
+.PHONY: demo-hardened
+demo-hardened: .venv/ready ## The same with users and TLS for Redis, TLS for the engine, and a worker that isn't root
+	@$(SERVICES) $(BIN)/python -m compose.demo --hardened
 
 .PHONY: setup
 setup: .venv/ready ## Make .venv from the locked requirements

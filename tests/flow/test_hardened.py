@@ -18,9 +18,10 @@ import redis
 from celery import Celery
 from celery.result import ResultSet
 
-from compose import redis as compose_redis
 from compose.certificates import Authority
+from compose.hardened import services as hardened_services
 from compose.jobimage import build_job_image, push
+from compose.redis import ACL
 from compose.unprivileged import USER, command
 from tests.flow.conftest import Installation, Stage, page
 from tests.services import remove_managed, required
@@ -82,7 +83,7 @@ class Monitor:
 
 def granted(user):
     """The commands and key patterns that the documented file has for a user."""
-    (line,) = (each for each in compose_redis.ACL.read_text().splitlines() if each.startswith(f"user {user} "))
+    (line,) = (each for each in ACL.read_text().splitlines() if each.startswith(f"user {user} "))
     words = line.split()
     return {each[1:] for each in words if each[0] == "+"}, {each[1:] for each in words if each[0] == "~"}
 
@@ -107,22 +108,14 @@ class Hardened(Installation):
 
 @pytest.fixture(scope="module")
 def hardened(tmp_path_factory, worker_id, engine):
-    state = Path(required("DW_SERVICES_STATE"))
     namespace = f"hardened-{worker_id}"
-    with compose_redis.hardened(state, namespace) as urls:
-        made = Hardened(urls["operator"], tmp_path_factory.mktemp("hardened"), namespace=namespace)
-        made.urls = urls
-        made.passwords = {user: urlsplit(url).password for user, url in urls.items()}
+    with hardened_services(namespace) as setting:
+        made = Hardened(setting.urls["operator"], tmp_path_factory.mktemp("hardened"), namespace=namespace)
+        made.urls = setting.urls
+        made.passwords = {user: urlsplit(url).password for user, url in setting.urls.items()}
+        made.as_worker = {"through": command, **setting.worker}
         # The worker may not write the figures of coverage.
         made.environment.pop("COVERAGE_PROCESS_CONFIG", None)
-        made.as_worker = {
-            "through": command,
-            "DW_REDIS_URL": urls["worker"],
-            "DOCKER_HOST": required("DW_SERVICES_ENGINE_TLS"),
-            "DOCKER_TLS_VERIFY": "1",
-            "DOCKER_CERT_PATH": str(state / "engine-tls/client"),
-            "HOME": "/nonexistent",
-        }
         yield made
     remove_managed(engine, namespace)
 
