@@ -63,6 +63,11 @@ simulate: .venv/ready ## A minute of simulated deployments under faults, and wha
 capture: .venv/ready ## Make the README's picture of `dw` from what it shows in a terminal
 	@$(SERVICES) $(BIN)/python -m compose.demo.capture
 
+.PHONY: image
+image: .venv/ready ## The worker's image, built with no network, on a base made here; two minutes, as root on Debian
+	@compose/base.sh
+	@$(SERVICES) $(BIN)/pytest tests/image/worker_image.py
+
 .PHONY: lint
 lint: .venv/ready ## Check style and format
 	@$(BIN)/ruff check $(CODE)
