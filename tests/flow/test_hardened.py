@@ -160,6 +160,18 @@ def produce(stage):
     assert all(each["containers"] for each in ResultSet(asked).join_native(timeout=30))
 
 
+def spoil(stage):
+    """The worst that a producer's rights allow: the shared queue is none any more, until Redis' admin removes it."""
+    with redis.Redis.from_url(stage.installation.urls["producer"]) as producer:
+        stage.until(lambda: not producer.llen("celery"))
+        producer.sadd("celery", "x")
+    log = stage.installation.newest_log("worker")
+    stage.until(lambda: "WRONGTYPE" in log.read_text())
+    with redis.Redis.from_url(stage.installation.urls["admin"]) as admin:
+        admin.delete("celery")
+    assert stage.ask("docker.list")
+
+
 def operate(stage):
     where = f"{stage.project}/{stage.name}"
     missing = stage.installation.dw("deploy", where, stage.image("shop:v9"))
@@ -211,6 +223,7 @@ def test_each_does_its_part_and_has_no_right_that_it_does_not_need(hardened, sta
             assert left.get(timeout=30)
             assert f"\nUid:\t{USER}\t{USER}\t{USER}\t{USER}\n" in Path(f"/proc/{worker.pid}/status").read_text()
             produce(stage)
+            spoil(stage)
             operate(stage)
             with hardened.process(
                 "flower", f"--port={free_port}", "--address=127.0.0.1", FLOWER_UNAUTHENTICATED_API="true"
