@@ -24,11 +24,15 @@ endif
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/ready ## Deploy a real image end to end, with all that is missing set up
 	@$(SERVICES) $(BIN)/python -m compose.demo
+
+.PHONY: demo-hardened
+demo-hardened: .venv/ready ## The same with users and TLS for Redis, TLS for the engine, and a worker that isn't root
+	@$(SERVICES) $(BIN)/python -m compose.demo --hardened
 
 .PHONY: setup
 setup: .venv/ready ## Make .venv from the locked requirements
@@ -58,6 +62,11 @@ simulate: .venv/ready ## A minute of simulated deployments under faults, and wha
 .PHONY: capture
 capture: .venv/ready ## Make the README's picture of `dw` from what it shows in a terminal
 	@$(SERVICES) $(BIN)/python -m compose.demo.capture
+
+.PHONY: image
+image: .venv/ready ## The worker's image, built with no network, on a base made here; two minutes, as root on Debian
+	@compose/base.sh
+	@$(SERVICES) $(BIN)/pytest tests/image/worker_image.py
 
 .PHONY: lint
 lint: .venv/ready ## Check style and format

@@ -13,8 +13,10 @@ from docker.auth import AuthConfig
 from docker.errors import DockerException
 from docker.utils import kwargs_from_env
 
-from compose import jobimage, packages, release
+from compose import jobimage, packages, release, unprivileged
+from compose.certificates import Authority
 from compose.errors import UnavailableError
+from compose.ports import free_port
 from compose.process import Daemon
 
 Client = docker.APIClient
@@ -32,6 +34,8 @@ class Engine:
     host: str
     version: str
     private: bool
+    tls_host: str = ""
+    """Where a private one speaks TLS, to those who have the certificate in `engine-tls/client`."""
 
     def client(self) -> docker.APIClient:
         """A client for it."""
@@ -103,13 +107,13 @@ def _check_length(state: Path) -> None:
 def private(state: Path, programs: Path | None) -> Iterator[Engine]:
     """A private engine with nothing on it; at the end it and all its containers are gone."""
     data = state / f"engine-{programs.name if programs else 'system'}"
-    daemon = _daemon(state, programs, data)
-    host = f"unix://{state / 'docker.sock'}"
+    host, tls_host = f"unix://{state / 'docker.sock'}", f"tcp://127.0.0.1:{free_port()}"
+    daemon = _daemon(state, programs, data, [f"--host={host}", f"--host={tls_host}", *_tls(state / "engine-tls")])
     try:
         _start(daemon, host, state, data)
         with contextlib.closing(connect(host)) as client:
             empty(client)
-            engine = Engine(host, client.version()["Version"], private=True)
+            engine = Engine(host, client.version()["Version"], private=True, tls_host=tls_host)
         yield engine
         with (
             contextlib.suppress(DockerException, requests.RequestException),
@@ -120,12 +124,21 @@ def private(state: Path, programs: Path | None) -> Iterator[Engine]:
         daemon.stop()
 
 
-def _daemon(state: Path, programs: Path | None, data: Path) -> Daemon:
+def _tls(folder: Path) -> list[str]:
+    authority = Authority.new(folder)
+    # Root can read it anyway; and a worker that isn't root is to.
+    os.chown(authority.issue("client") / "key.pem", unprivileged.USER, unprivileged.USER)
+    server = authority.issue("server")
+    files = {"tlscacert": authority.ca, "tlscert": server / "cert.pem", "tlskey": server / "key.pem"}
+    return ["--tlsverify", *(f"--{option}={path}" for option, path in files.items())]
+
+
+def _daemon(state: Path, programs: Path | None, data: Path, listening: list[str]) -> Daemon:
     (state / "dockerd.json").write_text("{}")  # else the system's own /etc/docker/daemon.json is read
     argv = [
         "dockerd",
         f"--config-file={state / 'dockerd.json'}",
-        f"--host=unix://{state / 'docker.sock'}",
+        *listening,
         f"--data-root={data}",
         f"--exec-root={state / 'x'}",
         f"--pidfile={state / 'dockerd.pid'}",

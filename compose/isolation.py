@@ -5,6 +5,7 @@ import fcntl
 import os
 import socket
 import struct
+from pathlib import Path
 
 from compose.errors import UnavailableError
 
@@ -20,19 +21,32 @@ IFF_UP = 1
 
 def isolate() -> None:
     """Move this process, and whatever it starts from now on, to a network and mount namespace of its own."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET | CLONE_NEWNS):
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise UnavailableError(
             "The kernel refuses a network namespace for a private engine "
             f"({os.strerror(ctypes.get_errno())}): start Docker yourself and set DOCKER_HOST, "
             "or allow this (in a container: --privileged)."
         )
-    if libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
+    isolate_mounts()
+    _bring_up("lo")
+
+
+def isolate_mounts() -> None:
+    """From now on this process, and whatever it starts, has mounts that nobody else sees."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
+        raise UnavailableError(f"The kernel refuses a mount namespace ({os.strerror(ctypes.get_errno())}).")
+    mount("none", Path("/"), None, MS_REC | MS_PRIVATE, None)
+
+
+def mount(source: str, target: Path, kind: str | None, flags: int, options: str | None) -> None:
+    """As mount(2) has it."""
+    texts = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(*texts[:3], flags, texts[3]):
         raise UnavailableError(
-            f"Mounts cannot be made private ({os.strerror(ctypes.get_errno())}): "
+            f"{target} cannot be mounted ({os.strerror(ctypes.get_errno())}): "
             "start Docker yourself and set DOCKER_HOST."
         )
-    _bring_up("lo")
 
 
 def adopt_orphans() -> None:

@@ -1,9 +1,11 @@
 """Redis: the one of DW_REDIS_URL, or a private one that keeps an append-only file in the run's folder."""
 
 import contextlib
+import hashlib
 import os
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -12,6 +14,7 @@ import docker
 import redis
 
 from compose import containers
+from compose.certificates import Authority
 from compose.errors import UnavailableError
 from compose.ports import free_port
 from compose.process import Daemon
@@ -23,6 +26,9 @@ IMAGE = "redis:7-alpine"
 DURABLE = {"appendonly": "yes", "save": ""}
 #: In its container every connection comes from outside; the port is published on 127.0.0.1 only.
 REACHABLE = {"protected-mode": "no"}
+#: Who may do what in a hardened one, as docs/hardening.md has it installed.
+ACL = Path(__file__).with_name("redis.acl")
+USERS = ("worker", "producer", "operator", "admin")
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,51 @@ def private(state: Path) -> Iterator[Redis]:
         started.stop()
 
 
-def daemon(name: str, state: Path, folder: Path, port: int) -> Daemon:
+@contextlib.contextmanager
+def hardened(state: Path, namespace: str) -> Iterator[dict[str, str]]:
+    """A private Redis that speaks TLS only, to users who may do no more than they need: the address of each."""
+    folder = state / "redis-hardened"
+    shutil.rmtree(folder, ignore_errors=True)
+    authority = Authority.new(folder)
+    server = authority.issue("server")
+    port = free_port()
+    passwords = {user: secrets.token_hex(24) for user in USERS}
+    (folder / "acl").write_text(_acl(namespace, passwords))
+    settings = {
+        "tls-port": str(port),
+        "tls-cert-file": str(server / "cert.pem"),
+        "tls-key-file": str(server / "key.pem"),
+        "tls-ca-cert-file": str(authority.ca),
+        "tls-auth-clients": "no",
+        "aclfile": str(folder / "acl"),
+    }
+    started = daemon("redis-hardened", state, folder, 0, settings)
+    place = f"127.0.0.1:{port}/0?ssl_cert_reqs=required&ssl_ca_certs={authority.ca}"
+    urls = {user: f"rediss://{user}:{password}@{place}" for user, password in passwords.items()}
+    started.start()
+    try:
+        started.wait_until(lambda: _takes(urls["admin"]), 20)
+        yield urls
+    finally:
+        started.stop()
+
+
+def _acl(namespace: str, passwords: dict[str, str]) -> str:
+    text = ACL.read_text().replace("default:", f"{namespace}:").replace("default.", f"{namespace}.")
+    for user, password in passwords.items():
+        text = text.replace(f"{user}-sha256", hashlib.sha256(password.encode()).hexdigest())
+    return text
+
+
+def _takes(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url) as connection:
+            return bool(connection.ping())
+    except redis.RedisError:
+        return False
+
+
+def daemon(name: str, state: Path, folder: Path, port: int, more: Mapping[str, str] | None = None) -> Daemon:
     """One that keeps its append-only file in this folder, and finds there what it had."""
     settings = {
         **DURABLE,
@@ -94,6 +144,7 @@ def daemon(name: str, state: Path, folder: Path, port: int) -> Daemon:
         "dir": str(folder),
         "daemonize": "no",
         "set-proc-title": "no",  # it would overwrite the environment that marks the process as ours
+        **(more or {}),
     }
     return Daemon(name, ["redis-server", *_options(settings)], state)
 

@@ -65,6 +65,7 @@ def start(stack: contextlib.ExitStack, folder: Path) -> dict[str, str]:
         "DOCKER_HOST": used_engine.host,
         "DW_REDIS_URL": used_redis.url,
         "DW_SERVICES_ENGINE": "private" if used_engine.private else "given",
+        "DW_SERVICES_ENGINE_TLS": used_engine.tls_host,
         "DW_SERVICES_REGISTRY": used_registry.host,
         "DW_SERVICES_REGISTRY_USER": used_registry.username,
         "DW_SERVICES_REGISTRY_PASSWORD": used_registry.password,

@@ -10,6 +10,7 @@ from celery import Celery
 from celery.signals import before_task_publish
 from kombu import Queue
 
+from worker import address
 from worker.settings import QUICK_THREADS, Settings, SettingsInvalid, settings
 from worker.signature import sign
 from worker.store.orders import numbered_by_broker
@@ -36,10 +37,14 @@ class Lane(StrEnum):
 
 def _configuration(values: Settings) -> dict[str, object]:
     broker_url = values.broker_url or values.redis_url
+    backend_url = values.result_backend or values.redis_url
     return {
-        "broker_url": broker_url,
+        "broker_url": address.without_parameters(broker_url),
+        # Not by the address: Flower reads only these, and kombu trusts any server where they are missing.
+        "broker_use_ssl": address.tls(broker_url),
         "broker_transport": "worker.broker:Transport" if broker_url.startswith("redis") else None,
-        "result_backend": values.result_backend or values.redis_url,
+        "result_backend": address.without_parameters(backend_url),
+        "redis_backend_use_ssl": address.tls(backend_url),
         # Anybody who can write to the broker could run code through pickle.
         "task_serializer": "json",
         "result_serializer": "json",

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from redis.connection import parse_url
+
+from worker import address
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
@@ -33,14 +34,8 @@ class SettingsInvalid(ValueError):
     """A setting is wrong; the message names the variable."""
 
 
-def _redis_url(url: str) -> str:
-    if not url.startswith(("redis://", "rediss://")):
-        raise ValueError("must start with redis:// or rediss://")
-    try:
-        parse_url(url)  # type: ignore[no-untyped-call]  # as redis-py has it
-    except ValueError:
-        raise ValueError("must be an address, as in redis://127.0.0.1:6379/0") from None
-    return url
+def _if_redis(url: str | None) -> str | None:
+    return address.checked(url) if url and url.startswith("redis") else url
 
 
 def _comma_separated(text: object) -> object:
@@ -68,10 +63,10 @@ class Settings(BaseSettings):
         env_prefix="DW_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://127.0.0.1:6379/0"
+    redis_url: Annotated[str, AfterValidator(address.checked)] = "redis://127.0.0.1:6379/0"
     """Records and credentials; broker and results too, unless the next two say otherwise."""
-    broker_url: str | None = None
-    result_backend: str | None = None
+    broker_url: Annotated[str | None, AfterValidator(_if_redis)] = None
+    result_backend: Annotated[str | None, AfterValidator(_if_redis)] = None
 
     host: Name = "local"
     """This engine's name: what a deployment's `host` means, and the name of its queue."""

@@ -4,7 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,11 @@ class Scene:
     console: Console
     env: dict[str, str]
     namespace: str
+    database: str
     client: engine.Client
     repository: str
+    worker_env: Mapping[str, str] = field(default_factory=dict)
+    worker_command: Callable[[Sequence[str]], list[str]] = list
     outcomes: list[tuple[str, bool]] = field(default_factory=list)
 
     def image(self, tag: str) -> str:
@@ -90,7 +93,8 @@ class Scene:
         """A worker, started as anyone would."""
         celery = [sys.executable, "-m", "celery", "-A", "worker"]
         self.show("$ celery -A worker worker", "dim")
-        daemon = Daemon("worker", [*celery, "worker"], Path(self.env["DW_SERVICES_STATE"]), self.env)
+        state, env = Path(self.env["DW_SERVICES_STATE"]), {**self.env, **self.worker_env}
+        daemon = Daemon("worker", self.worker_command([*celery, "worker"]), state, env)
         daemon.start()
         try:
             daemon.wait_until(lambda: self._responds(celery), 60)
@@ -105,7 +109,7 @@ class Scene:
                 self.client.remove_container(container, force=True, v=True)
         with contextlib.suppress(APIError):
             self.client.remove_network(self.namespace)
-        with redis.Redis.from_url(self.env["DW_REDIS_URL"]) as database:
+        with redis.Redis.from_url(self.database) as database:
             database.flushdb()
         self.client.close()
 

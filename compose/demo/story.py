@@ -2,11 +2,15 @@
 
 import os
 import re
+from pathlib import Path
 
 import requests
 
 from compose import jobimage
 from compose.demo.scene import DemoError, Scene
+from compose.process import Daemon
+from compose.redis import masked
+from compose.unprivileged import USER
 
 STAGE = "demo/staging"
 COMPLAINT = "hello: no database is configured"
@@ -20,6 +24,8 @@ def tell(scene: Scene) -> None:
     scene.step("A worker starts")
     with scene.worker() as worker:
         scene.show(f"it answers; its log is {worker.log}")
+        if scene.worker_env:
+            look_at_rights(scene, worker)
         deploy(scene, "v1")
         deploy(scene, "v2")
         fail(scene, "v9", "A tag that does not exist", causes=("not found",))
@@ -51,6 +57,19 @@ def store_credential(scene: Scene) -> None:
     scene.check("the credential is stored, the password not shown", passed=stored and password not in answer.text)
     if not stored:
         raise DemoError("nothing can be pulled without the credential")
+
+
+def look_at_rights(scene: Scene, worker: Daemon) -> None:
+    """In the hardened setting: whose process it is, and how it speaks to Redis and the engine."""
+    addresses = [masked(scene.worker_env[name]) for name in ("DW_REDIS_URL", "DOCKER_HOST")]
+    for address in addresses:
+        scene.show(address)
+    status = Path(f"/proc/{worker.process.pid}/status").read_text() if worker.process else ""
+    few = re.search(rf"^Uid:\s+{USER}\s.*^CapEff:\s+0+$.*^NoNewPrivs:\s+1$", status, re.MULTILINE | re.DOTALL)
+    by_tls = addresses[0].startswith("rediss://") and scene.worker_env["DOCKER_TLS_VERIFY"] == "1"
+    scene.check(
+        f"the worker is user {USER}, without capabilities, and verifies whom it speaks to", passed=bool(few) and by_tls
+    )
 
 
 def deploy(scene: Scene, tag: str) -> None:

@@ -98,12 +98,15 @@ class Installation:
         assert added.returncode == 0, added.stderr
 
     @contextlib.contextmanager
-    def process(self, *arguments, app="worker", **changed):
-        """Run `celery -A <app> …` until the block ends; its log is printed if the block fails."""
+    def process(self, *arguments, app="worker", through=list, **changed):
+        """Run `celery -A <app> …` until the block ends; its log is printed if the block fails.
+
+        `through` makes another command of it, as one that gives up rights first.
+        """
         log = self.folder / f"{arguments[0]}-{uuid.uuid4().hex[:8]}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", app, *arguments],
+                through([sys.executable, "-m", "celery", "-A", app, *arguments]),
                 env={**self.environment, **changed},
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -62,6 +62,10 @@ class Channel(kombu_redis.Channel):
             self._bell.close()
         super().close()
 
+    def takes_messages(self) -> bool:
+        """Whether it is a worker's: where queues have slots, only that one takes any from them."""
+        return bool(self._intakes) or not self.slots
+
     def handed_over(self) -> list[str]:
         """The tags of what the intakes have taken and the event loop has not fetched."""
         return [tag for intake in list(self._intakes.values()) for tag in intake.tags()]

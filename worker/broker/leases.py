@@ -51,6 +51,11 @@ class QoS(kombu_redis.QoS):
         # Until here its lease is by this host's clock, as kombu has it.
         self.renew([delivery_tag])
 
+    def restore_visible(self, *arguments: Any, **named: Any) -> None:
+        """Give out again what nobody renews, as a worker: who only looks, as Flower does, needs no right to."""
+        if self.channel.takes_messages():
+            super().restore_visible(*arguments, **named)
+
     def renew(self, tags: list[str]) -> None:
         """Have these leases begin now; what is acknowledged meanwhile stays so."""
         self._client.zadd(self.unacked_index_key, dict.fromkeys(tags, _now(self._client)), xx=True)

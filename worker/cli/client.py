@@ -97,7 +97,8 @@ def _unanswered(task_id: str, task: str, patience: float) -> Unanswered:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    # Celery's result backend says only that it has tried often enough.
+    return " ".join(str(error.__cause__ or error).split())
 
 
 def _has_ended(task_id: str) -> bool:

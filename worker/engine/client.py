@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 import docker
+from docker.errors import TLSParameterError
 from docker.utils import kwargs_from_env
 
 from worker.engine.container import Containers
@@ -15,6 +16,22 @@ from worker.engine.network import Networks
 from worker.errors import EngineUnavailable
 from worker.labels import Labels
 from worker.settings import settings
+
+
+class _Api(docker.APIClient):
+    """Asks the engine as `DOCKER_…` says, and no variable that is there for others.
+
+    By itself requests would take the CAs of `REQUESTS_CA_BUNDLE` instead of the engine's own one, logins from ~/.netrc,
+    and the way by `HTTP_PROXY`.
+    """
+
+    @property
+    def trust_env(self) -> bool:
+        return False
+
+    @trust_env.setter
+    def trust_env(self, value: bool) -> None:
+        pass
 
 
 class Engine:
@@ -29,9 +46,17 @@ class Engine:
     def __init__(self, *, labels: Labels, host: str | None = None, timeout: int = 60, connections: int = 8) -> None:
         environment = {**os.environ, **({"DOCKER_HOST": host} if host else {})}
         try:
+            address = kwargs_from_env(environment=environment)
+        except TLSParameterError as error:
+            raise EngineUnavailable(
+                "Connecting to the engine failed: ca.pem, cert.pem or key.pem can't be read; set DOCKER_CERT_PATH to "
+                "the folder that has them.",
+                {"step": "connect"},
+            ) from error
+        try:
             with engine_errors("connect"):
-                self._api = docker.APIClient(
-                    **kwargs_from_env(environment=environment),
+                self._api = _Api(
+                    **address,
                     version="auto",
                     timeout=timeout,
                     max_pool_size=connections,

@@ -8,6 +8,7 @@ from functools import cache
 import redis
 from redis.lock import Lock
 
+from worker import address
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
 from worker.store.deployments import Committed, Deployments, Due
@@ -43,8 +44,10 @@ __all__ = [
 @cache
 def connection() -> redis.Redis:
     """The Redis of this process' settings; its pool is safe to share between threads."""
+    url = settings().redis_url
     return redis.Redis.from_url(
-        settings().redis_url,
+        address.without_parameters(url),
+        **address.tls(url),
         decode_responses=True,
         socket_timeout=10,
         socket_connect_timeout=5,

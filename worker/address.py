@@ -1,0 +1,79 @@
+"""The address of a Redis, and its TLS in the form that each library wants it in.
+
+What a server shows is always verified, its name too. Left to themselves, kombu would speak in clear to the port of a
+`rediss://` address with a transport of our own, and without certificates' checks with its own one.
+"""
+
+import ssl
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from redis.connection import parse_url
+
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_FIXED = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
+"""What a plain Celery client has to say about verifying, or may say, and what it must be here."""
+
+
+def checked(url: str) -> str:
+    """The same address, once it is sure that it can be connected to.
+
+    Raises ValueError, with nothing of the address but its TLS parameters.
+    """
+    if not url.startswith(("redis://", "rediss://")):
+        raise ValueError("must start with redis:// or rediss://")
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]  # as redis-py has it
+    except ValueError:
+        raise ValueError("must be an address, as in redis://127.0.0.1:6379/0") from None
+    given = _parameters(url)
+    unknown = given.keys() - {*_FILES, *_FIXED}
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))} is no parameter of such an address here")
+    if given and not url.startswith("rediss://"):
+        raise ValueError(f"{', '.join(given)} is for TLS, and so for an address that starts with rediss://")
+    for name, value in _FIXED.items():
+        if given.get(name, value).lower() != value:
+            raise ValueError(f"{name} must be {value}, or be left out: whom passwords go to is always verified")
+    _check_files(given)
+    return url
+
+
+def tls(url: str) -> dict[str, object]:
+    """The parameters of redis-py's TLS connections; empty where there is no TLS."""
+    if not url.startswith("rediss://"):
+        return {}
+    files = {name: value for name, value in _parameters(url).items() if name in _FILES}
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **files}
+
+
+def without_parameters(url: str) -> str:
+    """The address for libraries that are given `tls` beside it; another broker's stays as it is."""
+    return urlunsplit(urlsplit(url)._replace(query="")) if url.startswith("rediss://") else url
+
+
+def _parameters(url: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+
+
+def _check_files(given: Mapping[str, str]) -> None:
+    context = ssl.create_default_context()
+    if "ssl_ca_certs" in given:
+        try:
+            context.load_verify_locations(given["ssl_ca_certs"])
+        except OSError as error:
+            raise ValueError(f"ssl_ca_certs: {given['ssl_ca_certs']}: {_reason(error)}") from None
+    if ("ssl_certfile" in given) != ("ssl_keyfile" in given):
+        raise ValueError("ssl_certfile and ssl_keyfile go together")
+    if "ssl_certfile" in given:
+        try:
+            context.load_cert_chain(given["ssl_certfile"], given["ssl_keyfile"])
+        except OSError as error:
+            pair = f"{given['ssl_certfile']} and {given['ssl_keyfile']}"
+            raise ValueError(f"ssl_certfile and ssl_keyfile: {pair}: {_reason(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"not what is needed, in PEM ({error.reason or error})"
+    return error.strerror or str(error)
