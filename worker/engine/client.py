@@ -5,14 +5,13 @@ import threading
 from types import TracebackType
 from typing import Self
 
-import docker
 from docker.utils import kwargs_from_env
 
+from worker.engine.connection import EngineApi
 from worker.engine.container import Containers
 from worker.engine.errors import engine_errors
 from worker.engine.image import Images
 from worker.engine.network import Networks
-from worker.errors import EngineUnavailable
 from worker.labels import Labels
 from worker.settings import settings
 
@@ -21,26 +20,21 @@ class Engine:
     """A Docker Engine: its images, containers and networks.
 
     `host` is as `DOCKER_HOST` has it; None takes that variable, or the standard socket.
-    `timeout` bounds each call, in seconds. `connections` is how many are kept open.
+    `timeout` bounds each call in all, in seconds. `connections` is how many are kept open. No answer may have more
+    than 16 MiB (`LONGEST_ANSWER`).
     The API version is the newest that the engine speaks (`GET /version`): a fixed one is sooner or later
     too old for the engine or too new.
     """
 
     def __init__(self, *, labels: Labels, host: str | None = None, timeout: int = 60, connections: int = 8) -> None:
         environment = {**os.environ, **({"DOCKER_HOST": host} if host else {})}
-        try:
-            with engine_errors("connect"):
-                self._api = docker.APIClient(
-                    **kwargs_from_env(environment=environment),
-                    version="auto",
-                    timeout=timeout,
-                    max_pool_size=connections,
-                )
-        except ValueError as error:
-            raise EngineUnavailable(
-                f"Connecting to the engine failed: {error}; set DOCKER_HOST to an address, as in unix:///run/docker.sock.",
-                {"step": "connect"},
-            ) from error
+        with engine_errors("connect"):
+            self._api = EngineApi(
+                **kwargs_from_env(environment=environment),
+                version="auto",
+                timeout=timeout,
+                max_pool_size=connections,
+            )
         self.images = Images(self._api)
         self.networks = Networks(self._api, labels)
         self.containers = Containers(self._api, labels)
@@ -54,7 +48,7 @@ class Engine:
         """What its host's programs are made for, as in `linux/amd64`."""
         with engine_errors("connect"):
             version = self._api.version()
-        return f"{version['Os']}/{version['Arch']}"
+            return f"{version['Os']}/{version['Arch']}"
 
     def close(self) -> None:
         self._api.close()
