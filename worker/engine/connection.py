@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
+from http.client import IncompleteRead
 from typing import Any, cast
 
 import docker
@@ -46,8 +47,6 @@ class EngineApi(docker.APIClient):
         response.raw = io.BytesIO(body)
         # Where no header tells, requests would guess from all of it, for long.
         response.encoding = "utf-8"
-        if response.is_redirect:
-            raise requests.TooManyRedirects(f"it leads elsewhere, with status {response.status_code}")
         return response
 
 
@@ -95,7 +94,7 @@ def messages(subject: Subject, answer: HTTPResponse) -> Iterator[Mapping[str, An
 def last_output(subject: Subject, answer: HTTPResponse, most: int) -> bytes:
     """Read an answer that is a container's output, in frames, and keep so many of its last bytes.
 
-    Raises the error of an answer that is none.
+    Raises the error of an answer that is none, IncompleteRead.
     """
     _check_status(subject, answer)
     kept = bytearray()
@@ -120,6 +119,8 @@ def _framed(received: Iterator[bytes]) -> Iterator[bytes]:
             head, rest = head + bytes(rest[:wanted]), rest[wanted:]
             if len(head) == _FRAME_HEAD:
                 head, left = b"", int.from_bytes(head[4:])
+    if head or left:
+        raise IncompleteRead(head, left)
 
 
 def _check_status(subject: Subject, answer: HTTPResponse) -> None:
@@ -171,4 +172,7 @@ def _answer(connection: HTTPConnection, request: requests.PreparedRequest) -> HT
         preload_content=False,
         decode_content=False,
     )
-    return connection.getresponse()
+    answer = connection.getresponse()
+    if answer.get_redirect_location():
+        raise requests.TooManyRedirects(f"it leads elsewhere, with status {answer.status}")
+    return answer

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import docker
+import urllib3.exceptions
 from docker.types import LogConfig, NetworkingConfig
 
 from worker.engine.answer import (
@@ -135,9 +136,10 @@ class Containers:
 
         Raises ContainerNotFound, NotManaged, EngineUnavailable.
         """
-        found = self.inspect(container)
+        name = container.removeprefix("/")
+        found = self.inspect(name)
         by_id = len(container) >= SHORTEST_ID and found.id.startswith(container)
-        if not by_id and found.name != container.removeprefix("/"):
+        if not by_id and found.name != name:
             raise ContainerNotFound(
                 f"Looking at container {container} failed: that is neither a whole name nor {SHORTEST_ID} "
                 "characters of an id; give one of them.",
@@ -222,7 +224,7 @@ class Containers:
                 for message in messages(Subject("events"), answer):
                     deadline.put_off()
                     yield event_of(message)
-            except TimeoutError:
+            except (TimeoutError, urllib3.exceptions.ReadTimeoutError):
                 return
 
     def start(self, container: Named) -> Container:
