@@ -48,14 +48,20 @@ def _layers():
         yield b"".join(b'{"status":"Pulling fs layer","id":"%d"}\n' % layer for layer in range(first, first + 1000))
 
 
-#: What follows the head of an answer for ever, and the seconds between its pieces.
-_FOR_EVER = {
-    "endless": (_OK + b"\r\n", itertools.repeat(b"x" * 2**20), 0),
-    "endless head": (b"", itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), 0),
-    "dripped": (_OK + b"\r\n", itertools.repeat(b" "), _DRIP),
-    "dripped head": (_OK + b"X: ", itertools.repeat(b"x"), _DRIP),
-    "idle talk": (_OK + b"\r\n", itertools.repeat(b'{"status":"Waiting","id":"a"}\n' * 1000), 0),
-    "invented layers": (_OK + b"\r\n", _layers(), 0),
+#: Answers that go on: a head, then pieces, and the seconds after each.
+_GOES_ON = {
+    "endless": (_OK + b"\r\n", lambda: itertools.repeat(b"x" * 2**20), 0),
+    "endless head": (b"", lambda: itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), 0),
+    "dripped": (_OK + b"\r\n", lambda: itertools.repeat(b" "), _DRIP),
+    "dripped head": (_OK + b"X: ", lambda: itertools.repeat(b"x"), _DRIP),
+    "idle talk": (_OK + b"\r\n", lambda: itertools.repeat(b'{"status":"Waiting","id":"a"}\n' * 1000), 0),
+    "invented layers": (_OK + b"\r\n", _layers, 0),
+    # A gigabyte that a container has written: a frame, the last four bytes of whose head are its length.
+    "long log": (
+        _OK + b"\r\n",
+        lambda: itertools.repeat(b"\1\0\0\0\0\x10\0\0" + b"a line of it..\n\n" * 65_536, 1000),
+        0,
+    ),
 }
 #: What becomes of the engine's answer, once it has done what was asked.
 _AFTER = {
@@ -73,7 +79,7 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
     `spoiled` is a pattern of requests, and the fault that befalls all of these.
     `asked` are the requests so far, and `under_way` those that the engine still answers, each with its connection to
     the engine.
-    `sent` is how many bytes of answers without an end have gone out.
+    `sent` is how many bytes of answers that go on have gone out.
     `odds` is how likely each fault befalls any request, by the dice of `seed`; `befell` counts those.
     """
 
@@ -158,8 +164,8 @@ class _Handler(socketserver.StreamRequestHandler):
                 self.server.ended.wait()
             elif fault in _INSTEAD:
                 self.wfile.write(_INSTEAD[fault])
-            elif fault in _FOR_EVER:
-                self.go_on(*_FOR_EVER[fault])
+            elif fault in _GOES_ON:
+                self.go_on(*_GOES_ON[fault])
             elif fault in _AFTER:
                 answer = []
                 self.forward(request, answer.append)
@@ -169,7 +175,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def go_on(self, head, pieces, pause):
         self.wfile.write(head)
-        for piece in pieces:
+        for piece in pieces():
             self.wfile.write(piece)
             self.server.sent += len(piece)
             if self.server.ended.wait(pause):
