@@ -101,6 +101,8 @@ def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]]
                 return function(arguments).model_dump(mode="json")
             except Transient as error:
                 try_later(self, error)
+            except RedisError as error:
+                try_later(self, _without_redis(name, error))
 
         return function
 
@@ -143,6 +145,13 @@ def _spend(signature: Signature) -> None:
         nonces().spend(signature.producer, signature.nonce)
     except RedisError as error:
         log.warning("signature_not_spent", producer=signature.producer, error=str(error))
+
+
+def _without_redis(task: str, error: RedisError) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"{task} failed: Redis is lost to the worker, or denies it something ({' '.join(str(error).split())}); see "
+        "DW_REDIS_URL, and the rights of its user."
+    )
 
 
 def _send_on(task: Operation, lane: Lane) -> None:

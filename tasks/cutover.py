@@ -4,22 +4,23 @@ from collections.abc import Mapping
 
 from worker import webhook
 from worker.engine import Container, engine
+from worker.interrupt import Interrupt
 from worker.labels import Label
 from worker.settings import settings
 from worker.spec import Cutover
 
 
-def cut_over(hook: Cutover, instance: Mapping[str, object], reason: str) -> None:
+def cut_over(hook: Cutover, instance: Mapping[str, object], reason: str, interrupt: Interrupt | None = None) -> None:
     """Have requests go to an instance; a second run says the same again.
 
     `reason` is `deployed`; `reverted`, where the new version failed after all and this is the old one; or
     `ports-changed`, where the engine has given it others.
 
-    Raises CutoverFailed.
+    Raises CutoverFailed; Interrupted.
     """
     where = f"{instance['project']}/{instance['stage']}"
     told = {"event": "cutover", "reason": reason, **instance}
-    webhook.post(hook, told, about=f"Cutting {where} over to image {instance['image']}")
+    webhook.post(hook, told, about=f"Cutting {where} over to image {instance['image']}", interrupt=interrupt)
 
 
 def say_retired(hook: Cutover, instance: Mapping[str, object]) -> None:

@@ -1,6 +1,7 @@
 """`docker.pull`: fetch an image from its registry (R2)."""
 
 import math
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +12,7 @@ from tasks.base import Result, operation
 from tasks.prune import clear_away
 from worker.celery import Lane
 from worker.engine import Image, Login, Pulled, PullProgress, engine
-from worker.errors import DeploymentCancelled, DiskFull
+from worker.errors import DeadlineExceeded, DeploymentCancelled, DiskFull
 from worker.interrupt import Interrupt, Interrupted, interruptible
 from worker.keyring import keyring
 from worker.policy import policy
@@ -40,12 +41,30 @@ class PullResult(Result):
 def pull(arguments: PullArguments) -> PullResult:
     """Pull an image; a second run finds it there, and asks the registry again under policy `always`.
 
-    Raises DeploymentCancelled where its task is revoked.
+    Raises DeploymentCancelled where its task is revoked, DeadlineExceeded after `DW_DEPLOY_TIMEOUT`: a registry can go
+    on sending for ever.
     """
-    reference = ImageReference.parse(arguments.image)
+    reference, seconds = ImageReference.parse(arguments.image), settings().deploy_timeout
+    gives_up_at = time.monotonic() + seconds
+
+    def check_time(_: PullProgress) -> None:
+        if time.monotonic() > gives_up_at:
+            raise DeadlineExceeded(
+                f"Pulling image {reference} failed: it has not ended within {seconds:g} s; raise DW_DEPLOY_TIMEOUT, or "
+                "see what took so long.",
+                {"step": "pull", "image": str(reference)},
+            )
+
     with interruptible.running(str(current_task.request.id)) as interrupt:
         try:
-            fetched = fetch(reference, arguments.credential, arguments.policy, interrupt=interrupt)
+            fetched = fetch(
+                reference,
+                arguments.credential,
+                arguments.policy,
+                patience=seconds,
+                on_progress=check_time,
+                interrupt=interrupt,
+            )
         except Interrupted:
             if interruptible.is_ending:
                 raise Reject(requeue=True) from None

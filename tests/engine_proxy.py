@@ -1,6 +1,7 @@
 """An engine that misbehaves: a socket before the real one, whose answers to some requests have a fault."""
 
 import contextlib
+import itertools
 import random
 import re
 import socket
@@ -32,7 +33,35 @@ _INSTEAD = {
     "500": b'HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: 21\r\n\r\n{"message":"no idea"}',
     "dropped": b"",
     "garbage": _NO_HTTP,
+    "nonsense": b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 13\r\n\r\n[[1], "a", 2]',
+    "elsewhere": b"HTTP/1.1 307 Oh\r\nConnection: close\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
     "cut": b'HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n{"Id": "',
+}
+_OK = b"HTTP/1.1 200 OK\r\n"
+_DRIP = 0.1
+"""Seconds between two bytes: no wait for one of them is ever long."""
+
+
+def _layers():
+    """What a pull tells of as many layers as one can invent."""
+    for first in itertools.count(step=1000):
+        yield b"".join(b'{"status":"Pulling fs layer","id":"%d"}\n' % layer for layer in range(first, first + 1000))
+
+
+#: Answers that go on: a head, then pieces, and the seconds after each.
+_GOES_ON = {
+    "endless": (_OK + b"\r\n", lambda: itertools.repeat(b"x" * 2**20), 0),
+    "endless head": (b"", lambda: itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), 0),
+    "dripped": (_OK + b"\r\n", lambda: itertools.repeat(b" "), _DRIP),
+    "dripped head": (_OK + b"X: ", lambda: itertools.repeat(b"x"), _DRIP),
+    "idle talk": (_OK + b"\r\n", lambda: itertools.repeat(b'{"status":"Waiting","id":"a"}\n' * 1000), 0),
+    "invented layers": (_OK + b"\r\n", _layers, 0),
+    # A gigabyte that a container has written: a frame, the last four bytes of whose head are its length.
+    "long log": (
+        _OK + b"\r\n",
+        lambda: itertools.repeat(b"\1\0\0\0\0\x10\0\0" + b"a line of it..\n\n" * 65_536, 1000),
+        0,
+    ),
 }
 #: What becomes of the engine's answer, once it has done what was asked.
 _AFTER = {
@@ -47,8 +76,10 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
     """Listens on `path`; `fault` is what befalls all requests but `/version`: silent, or any of the above.
 
     `once` is a request, as in `POST /containers/[^/]+/start`, and the fault that befalls the first of it alone.
-    `refused` is a pattern of requests that are all dropped. `asked` are the requests so far, and `under_way` those that
-    the engine still answers, each with the connection to it.
+    `spoiled` is a pattern of requests, and the fault that befalls all of these.
+    `asked` are the requests so far, and `under_way` those that the engine still answers, each with its connection to
+    the engine.
+    `sent` is how many bytes of answers that go on have gone out.
     `odds` is how likely each fault befalls any request, by the dice of `seed`; `befell` counts those.
     """
 
@@ -60,7 +91,8 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
         self.upstream = upstream
         self.fault = ""
         self.once = None
-        self.refused = ""
+        self.spoiled = ("", "")
+        self.sent = 0
         self.asked = []
         self.under_way = []
         self.odds = {}
@@ -78,8 +110,8 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
             return ""
         with self._guard:
             self.asked.append(request)
-            if re.fullmatch(self.refused, request):
-                return "dropped"
+            if re.fullmatch(self.spoiled[0], request):
+                return self.spoiled[1]
             if self.once and re.fullmatch(self.once[0], request):
                 fault, self.once = self.once[1], None
                 return fault
@@ -132,12 +164,22 @@ class _Handler(socketserver.StreamRequestHandler):
                 self.server.ended.wait()
             elif fault in _INSTEAD:
                 self.wfile.write(_INSTEAD[fault])
+            elif fault in _GOES_ON:
+                self.go_on(*_GOES_ON[fault])
             elif fault in _AFTER:
                 answer = []
                 self.forward(request, answer.append)
                 self.wfile.write(_AFTER[fault](b"".join(answer)))
             else:
                 self.forward(request, self.wfile.write)
+
+    def go_on(self, head, pieces, pause):
+        self.wfile.write(head)
+        for piece in pieces():
+            self.wfile.write(piece)
+            self.server.sent += len(piece)
+            if self.server.ended.wait(pause):
+                return
 
     def read_request(self):
         head = b"".join(iter(self.rfile.readline, b"\r\n"))

@@ -114,7 +114,8 @@ def _done(claim: Claim, function: StepFunction) -> dict[str, Any]:
         answer = function(claim)
     except Interrupted:
         check_bounds(claim)
-        raise
+        # The worker ends, and what was broken off may have to be begun again.
+        raise HandedOn from None
     if answer is None:
         return {"outcome": "ended"}
     return _committed(claim, answer)

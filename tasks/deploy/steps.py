@@ -227,7 +227,8 @@ def cutover(claim: Claim) -> Done:
     if claim.spec.cutover:
         policy().check_hook(claim.spec.where, claim.spec.cutover.url)
         # It has that name once it is promoted.
-        cut_over(claim.spec.cutover, {**outcome.result(claim), "container_name": _wanted_name(claim)}, "deployed")
+        instance = {**outcome.result(claim), "container_name": _wanted_name(claim)}
+        cut_over(claim.spec.cutover, instance, "deployed", claim.interrupt)
     return Done(claim.found)
 
 

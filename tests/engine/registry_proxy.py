@@ -14,13 +14,19 @@ _CODES = {
     "500": "UNKNOWN",
     "503": "UNAVAILABLE",
 }
+_CHANGES = {
+    "alter": lambda body: bytes(byte ^ 1 for byte in body[:1]) + body[1:],
+    # Still JSON, and of the same meaning and length.
+    "reword": lambda body: body.replace(b"\n", b" "),
+}
 _SMALLEST_LAYER = 100_000
 
 
 class RegistryProxy(ThreadingHTTPServer):
     """Serves on a port of its own; `fault` is (what it is for: manifest, config or layer; what to do).
 
-    What to do: a status, or stall (no answer), hang or cut (half of it, then nothing, or the end), alter, reword.
+    What to do: a status, or stall (no answer), hang or cut (half of it, then nothing, or the end), endless (it, again
+    and again), alter, reword, or the address of whom to ask instead.
     """
 
     daemon_threads = True
@@ -61,12 +67,18 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == "hang":
             self.reply(answer.status, answer.getheaders(), body[: len(body) // 2])
             self.server.ended.wait()
+        elif fault == "endless":
+            self.reply(
+                answer.status, [(name, value) for name, value in answer.getheaders() if name != "Content-Length"], body
+            )
+            while not self.server.ended.wait(0.05):
+                self.wfile.write(body)
+        elif fault.startswith("http"):
+            self.reply(307, [("Location", fault + self.path), ("Content-Length", "0")], b"")
         elif fault == "cut":
             self.reply(answer.status, answer.getheaders(), body[: len(body) // 2])
-        elif fault == "alter":
-            self.reply(answer.status, answer.getheaders(), bytes(byte ^ 1 for byte in body[:1]) + body[1:])
-        elif fault == "reword":  # still JSON, and of the same meaning and length
-            self.reply(answer.status, answer.getheaders(), body.replace(b"\n", b" "))
+        else:
+            self.reply(answer.status, answer.getheaders(), _CHANGES[fault](body))
 
     do_HEAD = do_GET  # noqa: N815  # as http.server wants it
 

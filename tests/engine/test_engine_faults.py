@@ -1,5 +1,6 @@
 """An engine that is away or broken: every operation says so in the contract's terms, in time."""
 
+import contextlib
 import inspect
 import shutil
 import socket
@@ -135,7 +136,7 @@ def check(error, operation):
         assert "the-shop" in error.message
 
 
-@pytest.mark.parametrize("fault", ["dropped", "garbage", "500"])
+@pytest.mark.parametrize("fault", ["dropped", "garbage", "500", "elsewhere"])
 @pytest.mark.parametrize(("operation", "call"), operations({Images.pull}))
 def test_a_broken_answer(proxy, engine, fault, operation, call):
     proxy.fault = fault
@@ -150,6 +151,48 @@ def test_a_body_that_is_cut(proxy, engine, operation, call):
     with pytest.raises(EngineUnavailable) as caught:
         call(engine)
     check(caught.value, operation)
+
+
+@pytest.mark.parametrize("fault", ["nonsense", "endless"])
+@pytest.mark.parametrize(("operation", "call"), operations(HAVE_NO_BODY))
+def test_an_answer_that_the_engine_api_does_not_have(proxy, engine, fault, operation, call):
+    if (fault, operation) == ("nonsense", Containers.set_restart_policy):
+        pytest.skip("nobody reads what it answers")
+    proxy.fault = fault
+    with pytest.raises(EngineUnavailable) as caught:
+        call(engine)
+    check(caught.value, operation)
+
+
+@pytest.mark.parametrize("fault", ["dripped", "dripped head", "endless head"])
+@pytest.mark.parametrize("operation", [Containers.labelled, Containers.logs])
+def test_a_calls_timeout_is_for_its_whole_answer(proxy, engine, fault, operation):
+    proxy.fault = fault
+    began = time.monotonic()
+    with pytest.raises(EngineUnavailable, match="in time") as caught:
+        OPERATIONS[operation](engine)
+    check(caught.value, operation)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("fault", ["dripped", "dripped head", "endless head", "idle talk", "invented layers"])
+def test_a_pull_that_is_talked_about_without_end_has_stalled(proxy, engine, fault):
+    proxy.fault = fault
+    began = time.monotonic()
+    with pytest.raises(RegistryUnavailable, match="no progress") as caught:
+        OPERATIONS[Images.pull](engine)
+    assert caught.value.retryable
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("fault", ["dripped", "dripped head", "endless head"])
+def test_events_that_never_come_to_be_one_are_none(proxy, engine, fault):
+    """Some of these end as an engine that says nothing does, some as one that can't be heard."""
+    proxy.fault = fault
+    began = time.monotonic()
+    with contextlib.suppress(EngineUnavailable):
+        assert OPERATIONS[Containers.events](engine) == []
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(("operation", "call"), operations({Images.pull}))

@@ -1,9 +1,11 @@
 """What a broken registry becomes: each fault on the manifest or on a layer, through a real engine."""
 
 import hashlib
+import threading
 import time
 import urllib.request
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -29,6 +31,8 @@ TABLE = [
     *(("manifest", *row) for row in FAULTS),
     *(("config", *row) for row in FAULTS),
     *(("layer", *row) for row in FAULTS),
+    ("manifest", "endless", RegistryUnavailable),
+    ("config", "endless", RegistryUnavailable),
     ("config", "alter", RegistryUnavailable),
     ("layer", "alter", RegistryUnavailable),
 ]
@@ -75,6 +79,40 @@ def test_a_manifest_that_is_not_of_the_digest_asked_for_is_refused(engine, make_
         engine.images.pull(pinned, login=login)
     proxy.fault = ("", "")
     assert engine.images.pull(pinned, login=login).digest == f"sha256:{digest}"
+
+
+class Elsewhere(ThreadingHTTPServer):
+    """Has nothing, and writes down what it is asked with."""
+
+    def __init__(self):
+        super().__init__(("0.0.0.0", 0), _Elsewhere)
+        # Another name for this machine: a login is for a host.
+        self.url = f"http://localhost:{self.server_address[1]}"
+        self.asked = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Elsewhere(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append((self.path, self.headers.get("Authorization")))
+        self.send_error(404)
+
+    do_HEAD = do_GET  # noqa: N815  # as http.server wants it
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("subject", ["manifest", "layer"])
+def test_who_is_sent_elsewhere_takes_no_login_along(engine, make_image, registry, login, proxy, subject):
+    reference = unseen(make_image, registry, proxy)
+    with Elsewhere() as elsewhere:
+        proxy.fault = (subject, elsewhere.url)
+        with pytest.raises((ImageNotFound, RegistryUnavailable), match=str(reference)):
+            engine.images.pull(reference, login=login, stall_timeout=STALL)
+        assert elsewhere.asked
+        assert {authorization for _, authorization in elsewhere.asked} == {None}
+        elsewhere.shutdown()
 
 
 def manifest(reference, registry, login):

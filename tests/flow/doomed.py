@@ -17,11 +17,11 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import redis.lock
-import requests
 from celery.__main__ import main as celery_main
 
 from worker import webhook
 from worker.broker import QoS
+from worker.engine.connection import EngineApi
 from worker.store.deployments import Deployments
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -87,7 +87,7 @@ class Doom:
         self.watch(Deployments, "claim", lambda _, __, step: f"claim {step}")
         self.watch(Deployments, "advance", lambda _, claim, *__, **___: f"commit {claim.step}")
         self.watch(Deployments, "close", lambda *_: "close")
-        self.watch(requests.Session, "send", lambda _, request, **__: f"{request.method} {_path(request)}")
+        self.watch(EngineApi, "send", lambda _, request, **__: f"{request.method} {_path(request)}")
         self.watch(redis.lock.Lock, "acquire", lambda lock, *_, **__: f"lock {lock.name}")
         self.watch(webhook, "post", lambda _, told, **__: f"hook {told['event']} {told['reason']}")
         self.watch(app, "send_task", lambda name, **_: f"send {name}")

@@ -76,6 +76,7 @@ class EngineApi:
 
     base_url = "http+docker://simulated"
     api_version = "1.41"
+    timeout = 60
 
     def __init__(self, clock, gate):
         self._clock = clock
@@ -123,8 +124,8 @@ class EngineApi:
         assert path == "/images/create", "nothing else is posted by itself"
         image = BY_NAME.get(name)
         if image is None:
-            return _Pull(404, iter(()), "manifest unknown")
-        return _Pull(200, self._pull(image))
+            return _Stream(404, iter([b"manifest unknown"]))
+        return _Stream(200, (json.dumps(line).encode() + b"\n" for line in self._pull(image)))
 
     def _pull(self, image):
         yield {"status": f"Pulling from {image.reference}", "id": image.tag}
@@ -280,9 +281,12 @@ class EngineApi:
         found.name = name
 
     @call
-    def logs(self, container, **_):
+    def get(self, path):
+        _, _, container, what = path.split("/")
+        assert what == "logs", "nothing else is got by itself"
         self._get(container)
-        return b"said something\n"
+        text = b"said something\n"
+        return _Stream(200, iter([bytes([1, 0, 0, 0, 0, 0, 0, len(text)]) + text]))
 
     # Networks
 
@@ -397,18 +401,18 @@ def all_match(labels, wanted):
     return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)
 
 
-class _Pull:
-    """The response to a pull: a stream of lines."""
+class _Stream:
+    """An answer that comes piece by piece."""
 
-    def __init__(self, status, lines, message=""):
-        self.status, self.reason, self.data = status, message, json.dumps({"message": message}).encode()
-        self._lines = lines
+    def __init__(self, status, pieces):
+        self.status, self.reason = status, ""
+        self._pieces = pieces
 
     def __str__(self):
         return f"a stream of status {self.status}"
 
-    def __iter__(self):
-        return (json.dumps(line).encode() for line in self._lines)
+    def read1(self, _):
+        return next(self._pieces, b"")
 
 
 def _refusal(status, text):

@@ -4,7 +4,6 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import SimpleNamespace
 
 _SHARE_OF_DONE = 0.5
 
@@ -22,15 +21,15 @@ class Hook:
 
 
 class Hooks:
-    """What stands behind the URLs, in place of urllib3's pool of connections."""
+    """What stands behind the URLs."""
 
     def __init__(self, world):
         self._world = world
         self.by_url = defaultdict(Hook)
 
-    def request(self, method, url, *, body, **_):
-        assert method == "POST"
-        told, hook = json.loads(body), self.by_url[url]
+    def answer(self, to, body, _):
+        """As `worker.webhook._answer`."""
+        told, hook = json.loads(body), self.by_url[to.url]
         is_cutover, is_back = told["event"] == "cutover", told["reason"] == "reverted"
         if is_back:
             hook.is_astray = True
@@ -38,7 +37,7 @@ class Hooks:
         status = self._world.effect("hook", what, lambda: self._tell(hook, told))
         if is_cutover:
             hook.is_astray = self._world.is_stale() or (is_back and status != HTTPStatus.NO_CONTENT)
-        return _Response(status)
+        return status, "said the hook"
 
     def _tell(self, hook, told):
         status = self._drawn_status()
@@ -58,17 +57,3 @@ class Hooks:
             return HTTPStatus.CONFLICT
         is_overloaded = drawn < weather.hook_refuses + weather.hook_is_overloaded
         return HTTPStatus.SERVICE_UNAVAILABLE if is_overloaded else HTTPStatus.NO_CONTENT
-
-
-class _Response(SimpleNamespace):
-    def __init__(self, status):
-        super().__init__(status=status)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def read(self, _):
-        return b"said the hook"

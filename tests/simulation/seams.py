@@ -10,13 +10,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import docker
 import greenlet
 import redis.lock
 import structlog
 
 import tasks  # noqa: F401  # registers them all
 import worker.driver
+import worker.engine.client
 import worker.store
 import worker.webhook
 from tests.simulation.keyspace import SimulatedRedis
@@ -54,7 +54,6 @@ class Ground:
         self.redis = SimulatedRedis(None, self._gate, self._rewritten)
         self.time = _Leading(lambda: self.world.time)
         self.random = _Leading(lambda: self.world.random)
-        self.hooks = _Leading(lambda: self.world.hooks)
 
     @contextmanager
     def under(self, world):
@@ -72,15 +71,19 @@ class Ground:
     def store_result(self, *arguments, **named):
         return self.world.results.store_result(*arguments, **named)
 
+    def hook_answer(self, *told):
+        return self.world.hooks.answer(*told)
+
     def engine_api(self, **_):
         return self.world.engine
 
     @contextmanager
-    def streamed(self, api, _, path, *, params, interrupt, **__):
+    def streamed(self, api, method, path, *, params, interrupt, **_):
         """As `worker.engine.connection.streamed`: broken off, who waits for the engine goes on at once."""
         line = Line(self.world.scheduler)
         with interrupt.closing(line.shut_down), line.open():
-            yield api.post(path, f"{params['fromImage']}:{params['tag']}")
+            about = [f"{params['fromImage']}:{params['tag']}"] if "fromImage" in params else []
+            yield getattr(api, method.lower())(path, *about)
 
     def driver(self):
         return greenlet.getcurrent().process.driver
@@ -137,8 +140,8 @@ def installed():
         for each in (
             patch.object(worker.store, "connection", lambda: ground.redis),
             patch.object(worker.store, "Deployments", _TimedDeployments),
-            patch.object(docker, "APIClient", ground.engine_api),
-            patch.object(worker.webhook, "_pool", ground.hooks),
+            patch.object(worker.engine.client, "EngineApi", ground.engine_api),
+            patch.object(worker.webhook, "_answer", ground.hook_answer),
             patch.object(app, "send_task", ground.send_task),
             patch.object(app.backend, "store_result", ground.store_result),
             patch.object(app.events, "default_dispatcher", dispatcher),

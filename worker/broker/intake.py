@@ -39,9 +39,9 @@ _END_LOOKED_AT = 65_536
 """Bytes of what is too long, in which its id is looked for."""
 
 TAKE = f"""
-local unacked, index, unreadable, raw = KEYS[1], KEYS[2], KEYS[3], false
+local unacked, index, unreadable, raw, list = KEYS[1], KEYS[2], KEYS[3], false, ''
 for place = 4, #KEYS do
-    raw = redis.call('RPOP', KEYS[place])
+    raw, list = redis.call('LINDEX', KEYS[place], -1), KEYS[place]
     if raw then break end
 end
 if not raw then return false end
@@ -53,6 +53,7 @@ local readable, tag = pcall(function() return cjson.decode(raw).properties.deliv
 if not readable or type(tag) ~= 'string' then
     redis.call('LPUSH', unreadable, raw)
     redis.call('LTRIM', unreadable, 0, {_UNREADABLE_KEPT - 1})
+    redis.call('RPOP', list)
     return {{false, raw}}
 end
 -- In which order deployments are asked for is that of the queue, however slow those are that take them from it.
@@ -70,6 +71,8 @@ local now = redis.call('TIME')
 redis.call('ZADD', index, now[1] .. '.' .. string.format('%06d', now[2]), tag)
 -- As kombu writes it: message, exchange, routing key. The text is kept as it is: cjson would make {{}} of [].
 redis.call('HSET', unacked, tag, '[' .. raw .. ',"",' .. ARGV[1] .. ']')
+-- The last one: a command that is denied ends the script, and undoes nothing of what came before.
+redis.call('RPOP', list)
 return {{tag, raw}}
 """
 

@@ -51,11 +51,6 @@ class QoS(kombu_redis.QoS):
         # Until here its lease is by this host's clock, as kombu has it.
         self.renew([delivery_tag])
 
-    def restore_visible(self, *arguments: Any, **named: Any) -> None:
-        """Give out again what nobody renews, as a worker: who only looks, as Flower does, needs no right to."""
-        if self.channel.takes_messages():
-            super().restore_visible(*arguments, **named)
-
     def renew(self, tags: list[str]) -> None:
         """Have these leases begin now; what is acknowledged meanwhile stays so."""
         self._client.zadd(self.unacked_index_key, dict.fromkeys(tags, _now(self._client)), xx=True)
@@ -80,6 +75,16 @@ class QoS(kombu_redis.QoS):
         delivered: Mapping[str, Any] = self._delivered or {}
         messages = [delivered.get(tag) for tag in self._undone()]
         return sum(queue_of(each) == queue for each in messages if each)
+
+    def restore_visible(self, *arguments: Any, **named: Any) -> None:
+        """Give out again what nobody renews, as a worker; called by a timer, where an error would be logged as a crash."""
+        if not self.channel.takes_messages():
+            # Who only looks, as Flower does, needs no right to.
+            return
+        try:
+            super().restore_visible(*arguments, **named)
+        except redis.ResponseError as error:
+            log.warning("ended_leases_not_looked_for", error=str(error))
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give everything back, as kombu has it when a channel closes."""

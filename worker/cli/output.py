@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -58,7 +58,8 @@ def errors_shown(*, as_json: bool) -> Iterator[None]:
         _show_error(type(error).__name__, error.message, error.facts, as_json=as_json)
         raise typer.Exit(1) from None
     except RedisError as error:
-        message = f"Redis can't be reached ({' '.join(str(error).split())}): check DW_REDIS_URL."
+        what = "denies what is asked" if isinstance(error, NoPermissionError) else "can't be reached"
+        message = f"Redis {what} ({' '.join(str(error).split())}): check DW_REDIS_URL, and what its user may do."
         _show_error("Unanswered", message, {}, as_json=as_json)
         raise typer.Exit(1) from None
     except (Unanswered, SettingsInvalid) as error:

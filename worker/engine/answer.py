@@ -165,6 +165,5 @@ def listed_of(data: Mapping[str, Any]) -> Listed:
 def event_of(data: Mapping[str, Any]) -> ContainerEvent:
     """Read a line of `GET /events`; a container's labels are among its actor's attributes."""
     actor = data.get("Actor") or {}
-    return ContainerEvent(
-        id=actor.get("ID", ""), labels=actor.get("Attributes") or {}, action=str(data.get("Action", ""))
-    )
+    labels = {str(name): str(value) for name, value in (actor.get("Attributes") or {}).items()}
+    return ContainerEvent(id=str(actor.get("ID", "")), labels=labels, action=str(data.get("Action", "")))

@@ -5,10 +5,10 @@ import threading
 from types import TracebackType
 from typing import Self
 
-import docker
 from docker.errors import TLSParameterError
 from docker.utils import kwargs_from_env
 
+from worker.engine.connection import EngineApi
 from worker.engine.container import Containers
 from worker.engine.errors import engine_errors
 from worker.engine.image import Images
@@ -18,27 +18,12 @@ from worker.labels import Labels
 from worker.settings import settings
 
 
-class _Api(docker.APIClient):
-    """Asks the engine as `DOCKER_…` says, and no variable that is there for others.
-
-    By itself requests would take the CAs of `REQUESTS_CA_BUNDLE` instead of the engine's own one, logins from ~/.netrc,
-    and the way by `HTTP_PROXY`.
-    """
-
-    @property
-    def trust_env(self) -> bool:
-        return False
-
-    @trust_env.setter
-    def trust_env(self, value: bool) -> None:
-        pass
-
-
 class Engine:
     """A Docker Engine: its images, containers and networks.
 
     `host` is as `DOCKER_HOST` has it; None takes that variable, or the standard socket.
-    `timeout` bounds each call, in seconds. `connections` is how many are kept open.
+    `timeout` bounds each call in all, in seconds. `connections` is how many are kept open. No answer may have more
+    than 16 MiB (`LONGEST_ANSWER`).
     The API version is the newest that the engine speaks (`GET /version`): a fixed one is sooner or later
     too old for the engine or too new.
     """
@@ -53,19 +38,8 @@ class Engine:
                 "the folder that has them.",
                 {"step": "connect"},
             ) from error
-        try:
-            with engine_errors("connect"):
-                self._api = _Api(
-                    **address,
-                    version="auto",
-                    timeout=timeout,
-                    max_pool_size=connections,
-                )
-        except ValueError as error:
-            raise EngineUnavailable(
-                f"Connecting to the engine failed: {error}; set DOCKER_HOST to an address, as in unix:///run/docker.sock.",
-                {"step": "connect"},
-            ) from error
+        with engine_errors("connect"):
+            self._api = EngineApi(**address, version="auto", timeout=timeout, max_pool_size=connections)
         self.images = Images(self._api)
         self.networks = Networks(self._api, labels)
         self.containers = Containers(self._api, labels)
@@ -79,7 +53,7 @@ class Engine:
         """What its host's programs are made for, as in `linux/amd64`."""
         with engine_errors("connect"):
             version = self._api.version()
-        return f"{version['Os']}/{version['Arch']}"
+            return f"{version['Os']}/{version['Arch']}"
 
     def close(self) -> None:
         self._api.close()

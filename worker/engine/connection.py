@@ -1,11 +1,11 @@
-"""A connection that one request has to itself, so that another thread can break it off."""
+"""How the engine is asked: by the SDK's client, or on a connection that one request has to itself."""
 
+import io
 import json
-import os
-import socket
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
+from http.client import IncompleteRead
 from typing import Any, cast
 
 import docker
@@ -17,6 +17,50 @@ from urllib3.connection import HTTPConnection
 from worker.engine.errors import Subject, refused
 from worker.errors import EngineUnavailable
 from worker.interrupt import Interrupt
+from worker.wire import Deadline, bound, connected, lines, pieces, whole
+
+LONGEST_ANSWER = 16 * 2**20
+"""Bytes of a whole answer, while it is read; a list of a thousand containers has less than half of it.
+
+An engine that wants to can have 30 times as many taken while one such text is read as JSON.
+"""
+LONGEST_LINE = 2**20
+"""Bytes of a line of a pull's answer, or of an event."""
+_FRAME_HEAD = 8
+
+
+class EngineApi(docker.APIClient):
+    """The SDK's client, but each answer is read whole by this, and ends.
+
+    Requests and the SDK read an answer of whatever length, and for as long as a byte comes now and then. Here a call's
+    timeout is for all of it. An answer that leads elsewhere is not followed: what is sent is for the engine, which is
+    asked as `DOCKER_…` says: no `REQUESTS_CA_BUNDLE`, no `HTTP_PROXY`, no login of ~/.netrc.
+    """
+
+    @property
+    def trust_env(self) -> bool:
+        return False
+
+    @trust_env.setter
+    def trust_env(self, value: bool) -> None:
+        # The SDK's own client sets it.
+        pass
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """As `requests.Session.send` does.
+
+        Raises also, for `engine_errors` to translate, what urllib3 and http.client raise, and TooLong.
+        """
+        deadline = Deadline(options["timeout"])
+        with _of_pool(_pool(self, request, options)) as connection:
+            bound(connection, deadline)
+            answer = _answer(connection, request)
+            body = whole(answer, LONGEST_ANSWER)
+        response = cast(HTTPAdapter, self.get_adapter(str(request.url))).build_response(request, answer)
+        response.raw = io.BytesIO(body)
+        # Where no header tells, requests would guess from all of it, for long.
+        response.encoding = "utf-8"
+        return response
 
 
 @contextmanager
@@ -27,7 +71,7 @@ def streamed(
     *,
     params: Mapping[str, str],
     headers: Mapping[str, str | bytes] | None = None,
-    timeout: float,
+    deadline: Deadline,
     interrupt: Interrupt,
 ) -> Iterator[HTTPResponse]:
     """Ask the engine, and give the answer to be read as it comes; the connection ends with the block.
@@ -36,66 +80,112 @@ def streamed(
     connection it is that waits. So this one is made by the SDK's pool, which knows sockets, ports and TLS, but never
     belongs to it. No HTTP proxy is asked on the way.
 
-    `timeout` is how many seconds may pass while connecting, and then without a byte.
+    `deadline` is for connecting and for the whole answer, unless it is put off meanwhile.
 
     Raises Interrupted, once connected, as soon as `interrupt` is set; and, for `engine_errors` to translate, what
     urllib3 and http.client raise.
     """
     url = f"{api.base_url}/v{api.api_version}{path}"
     request = api.prepare_request(requests.Request(method, url, params=params, headers=headers))
-    with closing(_connection(api, request)) as connection:
-        connection.timeout = timeout
-        connection.connect()
-        with _handle(connection) as handle, interrupt.closing(lambda: _shut_down(handle)):
-            connection.request(method, request.path_url, headers=request.headers, preload_content=False)
-            with connection.getresponse() as response:
-                yield response
+    tls = api.merge_environment_settings(url, {}, None, None, None)
+    # There is no public way to a single connection.
+    connection = cast(HTTPConnection, _pool(api, request, tls)._new_conn())  # noqa: SLF001
+    with connected(connection, deadline, interrupt), _answer(connection, request) as answer:
+        yield answer
 
 
-def messages(subject: Subject, response: HTTPResponse) -> Iterator[Mapping[str, Any]]:
+def messages(subject: Subject, answer: HTTPResponse) -> Iterator[Mapping[str, Any]]:
     """Read an answer that is a JSON object a line, as they come.
 
-    Raises the error of an answer that is none, EngineUnavailable for anything but such lines.
+    Raises the error of an answer that is none, EngineUnavailable for anything but such lines, TooLong.
     """
-    if response.status >= HTTPStatus.BAD_REQUEST:
-        raise refused(subject, response.status, _explanation(response))
-    for line in response:
+    _check_status(subject, answer)
+    for line in lines(answer, LONGEST_LINE):
         yield _decoded(subject, line)
+
+
+def last_output(subject: Subject, answer: HTTPResponse, most: int) -> bytes:
+    """Read an answer that is a container's output, in frames, and keep so many of its last bytes.
+
+    Raises the error of an answer that is none, IncompleteRead.
+    """
+    _check_status(subject, answer)
+    kept = bytearray()
+    for text in _framed(pieces(answer)):
+        kept += text
+        if len(kept) > 2 * most:
+            del kept[:-most]
+    return bytes(kept[-most:])
+
+
+def _framed(received: Iterator[bytes]) -> Iterator[bytes]:
+    """The texts of frames: each has a head, the last four bytes of which are its length."""
+    head, left = b"", 0
+    for piece in received:
+        rest = memoryview(piece)
+        while rest:
+            if left:
+                yield bytes(rest[:left])
+                rest, left = rest[left:], max(0, left - len(rest))
+                continue
+            wanted = _FRAME_HEAD - len(head)
+            head, rest = head + bytes(rest[:wanted]), rest[wanted:]
+            if len(head) == _FRAME_HEAD:
+                head, left = b"", int.from_bytes(head[4:])
+    if head or left:
+        raise IncompleteRead(head, left)
+
+
+def _check_status(subject: Subject, answer: HTTPResponse) -> None:
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        raise refused(subject, answer.status, _explanation(answer))
 
 
 def _decoded(subject: Subject, line: bytes) -> Mapping[str, Any]:
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict):
         raise EngineUnavailable(f"{subject} failed: the engine's answer is not JSON; try again.", subject.facts())
     return message
 
 
-def _explanation(response: HTTPResponse) -> str:
-    text = response.data.decode(errors="replace")
+def _explanation(answer: HTTPResponse) -> str:
+    text = whole(answer, LONGEST_LINE).decode(errors="replace")
     try:
         return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        return text or str(response.reason)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return text or str(answer.reason)
 
 
-def _connection(api: docker.APIClient, request: requests.PreparedRequest) -> HTTPConnection:
+def _pool(api: docker.APIClient, request: requests.PreparedRequest, tls: Mapping[str, Any]) -> HTTPConnectionPool:
     adapter = cast(HTTPAdapter, api.get_adapter(str(request.url)))
-    tls = api.merge_environment_settings(str(request.url), {}, None, None, None)
-    pool = cast(HTTPConnectionPool, adapter.get_connection_with_tls_context(request, tls["verify"], cert=tls["cert"]))
-    # What urllib3's and the SDK's pools differ in; there is no public way to a single connection.
-    return cast(HTTPConnection, pool._new_conn())  # noqa: SLF001
+    return cast(HTTPConnectionPool, adapter.get_connection_with_tls_context(request, tls["verify"], cert=tls["cert"]))
 
 
-def _handle(connection: HTTPConnection) -> socket.socket:
-    # A descriptor of its own: the answer's end closes the connection's, whose number may be another file's by the
-    # time that another thread shuts it down.
-    return socket.socket(fileno=os.dup(connection.sock.fileno()))
+@contextmanager
+def _of_pool(pool: HTTPConnectionPool) -> Iterator[HTTPConnection]:
+    """A connection that goes back to its pool once its answer is read, and is closed where it isn't."""
+    connection = cast(HTTPConnection, pool._get_conn())  # noqa: SLF001  # urllib3's own reading has no deadline
+    with ExitStack() as unread:
+        unread.callback(connection.close)
+        yield connection
+        unread.pop_all()
+    pool._put_conn(connection)  # noqa: SLF001  # as above
 
 
-def _shut_down(handle: socket.socket) -> None:
-    # Closing would not wake the thread that reads. The engine may have hung up already.
-    with suppress(OSError):
-        handle.shutdown(socket.SHUT_RDWR)
+def _answer(connection: HTTPConnection, request: requests.PreparedRequest) -> HTTPResponse:
+    connection.request(
+        str(request.method),
+        request.path_url,
+        body=request.body,
+        # A small answer could unfold to a huge one.
+        headers={**request.headers, "Accept-Encoding": "identity"},
+        preload_content=False,
+        decode_content=False,
+    )
+    answer = connection.getresponse()
+    if answer.get_redirect_location():
+        raise requests.TooManyRedirects(f"it leads elsewhere, with status {answer.status}")
+    return answer

@@ -19,15 +19,17 @@ from worker.engine.answer import (
     listed_of,
     without,
 )
-from worker.engine.connection import messages, streamed
+from worker.engine.connection import last_output, messages, streamed
 from worker.engine.errors import Subject, engine_errors
 from worker.errors import ContainerNotFound, NotManaged, SpecInvalid
 from worker.interrupt import Interrupt
 from worker.labels import Label, Labels
+from worker.wire import Deadline
 
 SHORTEST_ID = 12
 _DECISIVE = ["health_status", "die"]
 """The events that decide about a container; `oom` comes before the end of what it kills, or kills a part only."""
+_MOST_OUTPUT = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ class Containers:
                 networking_config=self._networking_config(spec),
                 stop_timeout=spec.stop_timeout,
             )
-        return str(created["Id"])
+            return str(created["Id"])
 
     def _host_config(self, spec: ContainerSpec) -> Any:
         return self._api.create_host_config(
@@ -134,9 +136,10 @@ class Containers:
 
         Raises ContainerNotFound, NotManaged, EngineUnavailable.
         """
-        found = self.inspect(container)
+        name = container.removeprefix("/")
+        found = self.inspect(name)
         by_id = len(container) >= SHORTEST_ID and found.id.startswith(container)
-        if not by_id and found.name != container.removeprefix("/"):
+        if not by_id and found.name != name:
             raise ContainerNotFound(
                 f"Looking at container {container} failed: that is neither a whole name nor {SHORTEST_ID} "
                 "characters of an id; give one of them.",
@@ -156,7 +159,7 @@ class Containers:
         # The low-level list is one call; the high-level one inspects each and fails if one vanishes meanwhile.
         with engine_errors("list"):
             found = self._api.containers(all=every_state, filters=filters)
-        return sorted((listed_of(data) for data in found), key=lambda each: (-each.created, each.id))
+            return sorted((listed_of(data) for data in found), key=lambda each: (-each.created, each.id))
 
     def host_ports(self) -> set[int]:
         """The host ports of all containers, of whomever, and those that stopped ones keep.
@@ -165,9 +168,9 @@ class Containers:
         """
         with engine_errors("list"):
             found = self._api.containers(all=True)
-        bound = {port["PublicPort"] for each in found for port in each.get("Ports") or () if port.get("PublicPort")}
-        kept = (self.labels.get(each.get("Labels") or {}, Label.KEPT_PORTS) for each in found)
-        return bound | {int(port) for ports in kept for port in ports.split(",") if port.isdecimal()}
+            bound = {port["PublicPort"] for each in found for port in each.get("Ports") or () if port.get("PublicPort")}
+            kept = (self.labels.get(each.get("Labels") or {}, Label.KEPT_PORTS) for each in found)
+            return bound | {int(port) for ports in kept for port in ports.split(",") if port.isdecimal()}
 
     def addresses(self, network: str) -> set[str]:
         """The addresses on a network of all containers, of whomever, and those that stopped ones keep.
@@ -176,9 +179,9 @@ class Containers:
         """
         with engine_errors("list"):
             found = self._api.containers(all=True)
-        ends = [end for each in found if (end := each["NetworkSettings"]["Networks"].get(network))]
-        kept = {(end.get("IPAMConfig") or {}).get("IPv4Address", "") for end in ends}
-        return {end["IPAddress"] for end in ends} | kept
+            ends = [end for each in found if (end := each["NetworkSettings"]["Networks"].get(network))]
+            kept = {(end.get("IPAMConfig") or {}).get("IPv4Address", "") for end in ends}
+            return {end["IPAddress"] for end in ends} | kept
 
     def on_networks(self, networks: Sequence[str]) -> list[Listed]:
         """The containers, of whomever and in every state, that are on any of these networks.
@@ -193,18 +196,19 @@ class Containers:
         """The container, of whomever, that has exactly this name."""
         with engine_errors("look", container=name):
             found = self._api.containers(all=True, filters={"name": f"^/{name}$"})
-        return next((listed_of(data) for data in found if f"/{name}" in data["Names"]), None)
+            return next((listed_of(data) for data in found if f"/{name}" in data["Names"]), None)
 
     def events(self, *, quiet: float, interrupt: Interrupt | None = None) -> Generator[ContainerEvent, None, None]:
         """Tell of each managed container that dies or whose health changes, from now on.
 
         Ends where the engine ends it, and after `quiet` seconds without an event: a connection that is lost without a
-        word is silent as well.
+        word is silent as well. An event has 1 MiB at the most.
 
         Raises EngineUnavailable; Interrupted, from another thread and also while the engine says nothing.
         """
         ours = [f"{name}={value}" for name, value in self.labels.select().items()]
         filters = {"type": ["container"], "event": _DECISIVE, "label": ours}
+        deadline = Deadline(quiet)
         with (
             engine_errors("events"),
             streamed(
@@ -212,13 +216,15 @@ class Containers:
                 "GET",
                 "/events",
                 params={"filters": json.dumps(filters)},
-                timeout=quiet,
+                deadline=deadline,
                 interrupt=interrupt or Interrupt(),
-            ) as response,
+            ) as answer,
         ):
             try:
-                yield from map(event_of, messages(Subject("events"), response))
-            except urllib3.exceptions.ReadTimeoutError:
+                for message in messages(Subject("events"), answer):
+                    deadline.put_off()
+                    yield event_of(message)
+            except (TimeoutError, urllib3.exceptions.ReadTimeoutError):
                 return
 
     def start(self, container: Named) -> Container:
@@ -283,11 +289,28 @@ class Containers:
     def logs(self, container: Container, tail: int) -> list[str]:
         """The last lines that a container wrote to standard output and error, oldest first, without its secrets.
 
+        There can be fewer than `tail`, and of the first of them only the end: no more than the last 1 MiB is read.
+
         Raises ContainerNotFound, EngineUnavailable.
         """
-        with engine_errors("logs", container=container.name):
-            text = self._api.logs(container.id, stdout=True, stderr=True, tail=tail)
-        return without(container.secrets, text.decode(errors="replace")).splitlines()
+        subject = Subject("logs", container=container.name)
+        with (
+            engine_errors("logs", container=container.name),
+            streamed(
+                self._api,
+                "GET",
+                f"/containers/{container.id}/logs",
+                params={"stdout": "1", "stderr": "1", "tail": str(tail)},
+                deadline=Deadline(self._api.timeout),
+                interrupt=Interrupt(),
+            ) as answer,
+        ):
+            text = last_output(subject, answer, _MOST_OUTPUT)
+        shown = without(container.secrets, text.decode(errors="replace"))
+        if len(text) == _MOST_OUTPUT:
+            # Of a secret, the rest may be all that is left at the beginning.
+            shown = shown[max(map(len, container.secrets), default=0) :]
+        return shown.splitlines()
 
 
 def _port_and_protocol(port: str) -> tuple[str, str]:

@@ -30,6 +30,8 @@ from worker.errors import (
 )
 
 _LONGEST_TEXT = 300
+_LONGEST_READ = 10_000
+"""Characters that are looked at: what an engine means is among the first."""
 _WAY_DOWN = re.compile(
     r".*(unable to start container process: |on endpoint \S+ \([0-9a-f]{64}\): )(Error starting userland proxy: )?"
 )
@@ -186,13 +188,15 @@ _NO_ANSWER = (
     http.client.HTTPException,
     OSError,
 )
+_NO_SENSE = (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
+"""What reading an answer raises that isn't of the form that the Engine API has it in, and an address that is none."""
 
 
 @contextmanager
 def engine_errors(
     step: str, *, image: str | None = None, container: str | None = None, network: str | None = None
 ) -> Iterator[None]:
-    """Run an engine call; whatever it raises comes out as one of the contract's errors."""
+    """Run an engine call and read its answer; whatever that raises comes out as one of the contract's errors."""
     subject = Subject(step, image, container, network)
     try:
         yield
@@ -200,32 +204,33 @@ def engine_errors(
         raise refused(subject, error.status_code or 0, str(error.explanation or error)) from error
     except _NO_ANSWER as error:
         raise _unanswered(subject, error) from error
+    except _NO_SENSE as error:
+        raise EngineUnavailable(
+            f"{subject} failed: nothing that can be read comes from the engine ({_short(repr(error))}); check that "
+            "DOCKER_HOST leads to one.",
+            subject.facts(),
+        ) from error
 
 
 def refused(subject: Subject, status: int, text: str) -> DeploymentError:
     """The error for an answer that isn't a success; status 0 stands for an error line in a pull's stream."""
+    text = text[:_LONGEST_READ]
     rule = next(rule for rule in _RULES if rule.fits(subject.step, status, text))
     return rule.error(f"{subject} failed: {_short(text)}; {rule.advice}.", subject.facts())
 
 
 def _unanswered(subject: Subject, error: Exception) -> DeploymentError:
-    timed_out = isinstance(
-        error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError
-    ) or "Read timed out" in str(error)
+    # The SDK keeps of the error only its text when it asks for the engine's version.
+    timed_out = isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError) or "timed out" in str(error)
     if timed_out and subject.step == "pull":
-        return stalled(subject)
+        return RegistryUnavailable(
+            f"{subject} failed: no progress within the stall timeout; see whether the registry is up or other pulls "
+            "hold the engine's download slots, or raise DW_PULL_STALL_TIMEOUT.",
+            subject.facts(),
+        )
     what = "the engine doesn't answer in time" if timed_out else "the engine can't be reached or broke off"
     return EngineUnavailable(
         f"{subject} failed: {what} ({_short(str(error))}); check that it runs and that DOCKER_HOST is right.",
-        subject.facts(),
-    )
-
-
-def stalled(subject: Subject) -> RegistryUnavailable:
-    """The error for a pull that makes no progress."""
-    return RegistryUnavailable(
-        f"{subject} failed: no progress within the stall timeout; see whether the registry is up or other pulls hold "
-        "the engine's download slots, or raise DW_PULL_STALL_TIMEOUT.",
         subject.facts(),
     )
 

@@ -1,7 +1,6 @@
 """Images: pulling with progress and a stall limit, and inspecting (R2, R3)."""
 
 import re
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,10 +12,14 @@ import docker.errors
 from docker.auth import encode_header
 
 from worker.engine.connection import messages, streamed
-from worker.engine.errors import Subject, engine_errors, refused, stalled
+from worker.engine.errors import Subject, engine_errors, refused
 from worker.errors import EngineUnavailable, ImageNotFound
 from worker.interrupt import Interrupt
 from worker.reference import ImageReference
+from worker.wire import Deadline
+
+MOST_LAYERS = 1000
+_LONGEST_ID = 100
 
 
 @dataclass(frozen=True)
@@ -67,22 +70,38 @@ class Login:
 
 @dataclass
 class PullProgress:
-    """Bytes of all layers known so far; `total` grows while the engine learns of layers."""
+    """Bytes of all layers known so far; `total` grows while the engine learns of layers.
+
+    No more than `MOST_LAYERS` are known, whatever the engine tells of.
+    """
 
     current: int = 0
     total: int = 0
     _layers: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
+    _said: dict[str, tuple[str, str]] = field(default_factory=dict, repr=False)
 
-    def take(self, line: Mapping[str, Any]) -> None:
-        """Read a line of the engine's stream."""
-        layer, status, detail = str(line.get("id")), line.get("status"), line.get("progressDetail") or {}
+    def take(self, line: Mapping[str, Any]) -> bool:
+        """Read a line of the engine's stream, and tell whether something has moved on."""
+        layer, status = str(line.get("id"))[:_LONGEST_ID], str(line.get("status"))
+        detail = line.get("progressDetail") or {}
+        if layer not in self._said and len(self._said) >= MOST_LAYERS:
+            return False
+        known = self._layers.get(layer)
         if status == "Downloading" and detail.get("total"):
-            self._layers[layer] = (int(detail.get("current", 0)), int(detail["total"]))
-        elif status in {"Download complete", "Pull complete"} and layer in self._layers:
-            total = self._layers[layer][1]
-            self._layers[layer] = (total, total)
-        self.current = sum(current for current, _ in self._layers.values())
-        self.total = sum(total for _, total in self._layers.values())
+            self._count(layer, int(detail.get("current", 0)), int(detail["total"]))
+        elif status in {"Download complete", "Pull complete"} and known:
+            self._count(layer, known[1], known[1])
+        said = (status[:_LONGEST_ID], str(detail)[:_LONGEST_ID])
+        # The engine's own retries say `Retrying in 5 seconds`; a layer that waits for a download slot, `Waiting`.
+        has_moved = self._said.get(layer) != said and not status.startswith(("Retrying in", "Waiting"))
+        self._said[layer] = said
+        return has_moved
+
+    def _count(self, layer: str, current: int, total: int) -> None:
+        current_before, total_before = self._layers.get(layer, (0, 0))
+        self._layers[layer] = (current, total)
+        self.current += current - current_before
+        self.total += total - total_before
 
 
 @dataclass(frozen=True)
@@ -116,7 +135,8 @@ class Images:
     ) -> Pulled:
         """Pull an image and read the stream to its end, where the engine hides the errors of an answer 200.
 
-        `stall_timeout` is how many seconds may pass without progress. A second run finds the layers present.
+        `stall_timeout` is how many seconds may pass without progress, whatever is said meanwhile; a line has 1 MiB at
+        the most. A second run finds the layers present.
         `on_progress` may raise to break the pull off: that closes the stream, and so cancels it at the engine. So
         does `interrupt`, from another thread and also while the engine says nothing.
 
@@ -124,9 +144,13 @@ class Images:
         """
         subject = Subject("pull", image=str(reference))
         digest, downloaded, progress = reference.digest, False, PullProgress()
-        with closing(self._pull_stream(subject, reference, login, stall_timeout, interrupt or Interrupt())) as stream:
+        deadline = Deadline(stall_timeout)
+        with closing(self._pull_stream(subject, reference, login, deadline, interrupt or Interrupt())) as stream:
             for line in stream:
-                progress.take(line)
+                with engine_errors("pull", image=subject.image):
+                    has_moved = progress.take(line)
+                if has_moved:
+                    deadline.put_off()
                 if on_progress:
                     on_progress(progress)
                 status = str(line.get("status", ""))
@@ -196,7 +220,7 @@ class Images:
         subject: Subject,
         reference: ImageReference,
         login: Login | None,
-        stall_timeout: float,
+        deadline: Deadline,
         interrupt: Interrupt,
     ) -> Generator[Mapping[str, Any], None, None]:
         # The SDK's own pull() has no timeout at all (it passes None): an engine that says nothing would hold
@@ -210,24 +234,14 @@ class Images:
                 "/images/create",
                 params={"fromImage": reference.name, "tag": reference.version},
                 headers={"X-Registry-Auth": encode_header(auth)},
-                timeout=stall_timeout,
+                deadline=deadline,
                 interrupt=interrupt,
-            ) as response,
+            ) as answer,
         ):
-            last_progress = time.monotonic()
-            for message in messages(subject, response):
+            for message in messages(subject, answer):
                 if "error" in message:
                     raise refused(subject, 0, str(message["error"]))
-                if _is_progress(message):
-                    last_progress = time.monotonic()
-                elif time.monotonic() - last_progress > stall_timeout:
-                    raise stalled(subject)
                 yield message
-
-
-def _is_progress(line: Mapping[str, Any]) -> bool:
-    # The engine's own retries say `Retrying in 5 seconds`; a layer that waits for a download slot, `Waiting`.
-    return not str(line.get("status", "")).startswith(("Retrying in", "Waiting"))
 
 
 def _image(data: Mapping[str, Any], asked_for: str) -> Image:

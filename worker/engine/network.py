@@ -39,10 +39,10 @@ class Networks:
         with engine_errors("network", network=name):
             # The engine's filter matches parts of names.
             found = [each for each in self._api.networks(names=[name]) if each["Name"] == name]
-        if not found:
-            return None
-        oldest = min(found, key=lambda each: (each["Created"], each["Id"]))
-        return Network(oldest["Id"], name, self._spare(oldest))
+            if not found:
+                return None
+            oldest = min(found, key=lambda each: (each["Created"], each["Id"]))
+            return Network(oldest["Id"], name, self._spare(oldest))
 
     def get(self, name: str) -> Network:
         """As `find`.
@@ -81,7 +81,7 @@ class Networks:
         with engine_errors("network", network=probe):
             config = self._api.inspect_network(probe)["IPAM"]["Config"][0]
             self._api.remove_network(probe)
-        return IPv4Network(config["Subnet"]), config.get("Gateway")
+            return IPv4Network(config["Subnet"]), config.get("Gateway")
 
     def _make(self, name: str, ipam: IPAMConfig | None) -> None:
         with engine_errors("network", network=name):
