@@ -77,7 +77,7 @@ class QoS(kombu_redis.QoS):
         return sum(queue_of(each) == queue for each in messages if each)
 
     def restore_visible(self, *arguments: Any, **named: Any) -> None:
-        """Give out again what nobody renews, as a worker; called by a timer, where an error would be logged as a crash."""
+        """Give out again what nobody renews; called by a timer, where an error would be logged as a crash."""
         if not self.channel.takes_messages():
             # Who only looks, as Flower does, needs no right to.
             return
