@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from tasks.adopt import needs_older_key
 from tasks.base import Result, operation
 from worker.engine import Listed, engine
 from worker.labels import Label, Labels
@@ -35,6 +36,8 @@ class ListedContainer(Result):
     created: str
     ports: dict[str, int]
     labels: dict[str, str]
+    older_key: bool
+    """Whether what its labels keep sealed takes another key than the first, which is so until its next deployment."""
 
 
 class ListResult(Result):
@@ -69,4 +72,5 @@ def _described(labels: Labels, container: Listed) -> ListedContainer:
         ports=dict(container.ports),
         # All of a deployment's arguments are too much for a list.
         labels={name: value for name, value in container.labels.items() if name not in sealed},
+        older_key=needs_older_key(container),
     )

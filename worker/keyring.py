@@ -16,6 +16,11 @@ from worker.errors import CredentialMissing
 from worker.settings import Settings, SettingsInvalid, settings
 
 
+def variable_purpose(project: str, stage: str, variable: str) -> str:
+    """What a secret variable's value is sealed for: it opens for no other stage and under no other name."""
+    return f"variable {variable} of {project}/{stage}"
+
+
 class Keyring:
     """Fernet keys: the first seals, all open."""
 
@@ -51,6 +56,26 @@ class Keyring:
             raise CredentialMissing(f"The secret given for {purpose} was sealed for something else: seal it anew.")
         return str(secret)
 
+    def is_current(self, sealed: str) -> bool:
+        """Whether the first key opens it: then it needs no older one.
+
+        Raises CredentialMissing where there is no key.
+        """
+        self.check_has_keys()
+        try:
+            self._fernets[0].decrypt(sealed.encode())
+        except InvalidToken:
+            return False
+        return True
+
+    def reseal(self, sealed: str, purpose: str) -> str | None:
+        """The same secret sealed with the first key; None where it is already.
+
+        Raises CredentialMissing as `open` does.
+        """
+        secret = self.open(sealed, purpose)
+        return None if self.is_current(sealed) else self.seal(secret, purpose)
+
     def fingerprints(self, content: str) -> tuple[str, ...]:
         """The fingerprint of a content under each key, the first's first; without keys, its plain SHA-256.
 
@@ -60,11 +85,15 @@ class Keyring:
             return (hashlib.sha256(content.encode()).hexdigest(),)
         return tuple(hmac.digest(key, content.encode(), "sha256").hex() for key in self._fingerprint_keys)
 
-    def _cipher(self) -> MultiFernet:
+    def check_has_keys(self) -> None:
+        """Raises CredentialMissing where there is no key."""
         if not self._fernets:
             raise CredentialMissing(
                 "There is no key to seal or open secrets with: set DW_KEYS or DW_KEYS_FILE to a Fernet key."
             )
+
+    def _cipher(self) -> MultiFernet:
+        self.check_has_keys()
         return MultiFernet(self._fernets)
 
 
