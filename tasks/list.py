@@ -6,6 +6,7 @@ from tasks.adopt import needs_older_key
 from tasks.base import Result, operation
 from worker.engine import Listed, engine
 from worker.labels import Label, Labels
+from worker.secrecy import masked
 from worker.settings import Name
 from worker.signature import may_touch
 from worker.spec import Arguments, LabelName, Text
@@ -70,7 +71,7 @@ def _described(labels: Labels, container: Listed) -> ListedContainer:
         status=container.status,
         created=datetime.fromtimestamp(container.created, UTC).isoformat(),
         ports=dict(container.ports),
-        # All of a deployment's arguments are too much for a list.
-        labels={name: value for name, value in container.labels.items() if name not in sealed},
+        # All of a deployment's arguments are too much for a list. An image has labels of its own, of any name.
+        labels=masked({name: value for name, value in container.labels.items() if name not in sealed}),
         older_key=needs_older_key(container),
     )

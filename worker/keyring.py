@@ -4,8 +4,10 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -120,11 +122,19 @@ def _configured(values: Settings) -> tuple[SecretStr, ...]:
     if values.keys_file is None:
         return values.keys
     try:
-        if values.keys_file.stat().st_mode & 0o077:
-            raise SettingsInvalid(
-                f"Wrong settings: DW_KEYS_FILE: {values.keys_file} is readable by others: chmod 600 it."
-            )
-        lines = values.keys_file.read_text().split()
+        with values.keys_file.open() as file:
+            # Of what is read, wherever a link leads by now.
+            _check_private(values.keys_file, os.fstat(file.fileno()))
+            lines = file.read().split()
     except OSError as error:
         raise SettingsInvalid(f"Wrong settings: DW_KEYS_FILE: {error.strerror}: {values.keys_file}.") from None
     return (*values.keys, *(SecretStr(line) for line in lines))
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & 0o077:
+        raise SettingsInvalid(f"Wrong settings: DW_KEYS_FILE: {path} is open to others: chmod 600 it.")
+    if status.st_uid not in {0, os.geteuid()}:
+        raise SettingsInvalid(
+            f"Wrong settings: DW_KEYS_FILE: {path} is another user's, who can change it: chown it to the worker's."
+        )

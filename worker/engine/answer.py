@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-_SHORTEST_SECRET = 4
+from worker.secrecy import without
 
 
 class Named(Protocol):
@@ -88,18 +88,10 @@ class ContainerEvent:
     """`die`, `health_status: healthy` and the like."""
 
 
-def without(secrets: Sequence[str], text: str) -> str:
-    """A text that a container wrote, as it may be shown."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
-
-
 def _secrets(config: Mapping[str, Any], label: str) -> list[str]:
     names = (config.get("Labels") or {}).get(label, "").split(",")
     variables = dict(each.partition("=")[::2] for each in config.get("Env") or [])
-    # Shorter ones would blot out half of what is said, and hide nothing.
-    return [variables[name] for name in names if len(variables.get(name, "")) >= _SHORTEST_SECRET]
+    return [variables[name] for name in names if name in variables]
 
 
 def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:

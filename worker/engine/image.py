@@ -144,7 +144,7 @@ class Images:
         Raises ImageNotFound, PullDenied, RegistryUnavailable, DiskFull, EngineUnavailable; Interrupted. PolicyDenied
         where the engine would offer the login over plain HTTP, or unverified TLS, off its own machine.
         """
-        subject = Subject("pull", image=str(reference))
+        subject = Subject("pull", image=str(reference), secrets=[login.password] if login else [])
         if login and not is_this_machine(reference.registry):
             self._check_not_exposed(subject, reference.registry)
         digest, downloaded, progress = reference.digest, False, PullProgress()
@@ -250,7 +250,7 @@ class Images:
         # the thread for ever. And it reads ~/.docker/config.json unless it is given a header.
         auth = {"username": login.username, "password": login.password} if login else {}
         with (
-            engine_errors("pull", image=subject.image),
+            engine_errors("pull", image=subject.image, secrets=subject.secrets),
             streamed(
                 self._api,
                 "POST",
