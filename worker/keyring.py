@@ -110,8 +110,9 @@ def keyring() -> Keyring:
 
     Raises SettingsInvalid.
     """
+    keys = _configured(settings())
     try:
-        return Keyring(key.get_secret_value() for key in _configured(settings()))
+        return Keyring(key.get_secret_value() for key in keys)
     except ValueError:
         raise SettingsInvalid(
             "Wrong settings: DW_KEYS: each key must be 32 bytes in url-safe base64, as Fernet.generate_key() makes."

@@ -13,7 +13,7 @@ SHORTEST = 4
 hide nothing."""
 
 _NAME = re.compile(
-    r"(password|passwd|passphrase|((^|[_.-])(secret|token|(api|access|private|secret)[_.-]?key|credentials?)))$",
+    r"(password|passwd|passphrase|((^|[_./-])(secret|token|(api|access|private|secret)[_.-]?key|credentials?)))$",
     re.IGNORECASE,
 )
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+(?=@)")
