@@ -101,8 +101,8 @@ class Scene:
         self.mistake()
         self.plant()
         for command in ("ps", "logs", "history"):
-            self.dw(command, self.where)
             self.dw(command, self.where, "--json")
+        self.dw("history", self.where)
         self.dw("credential", "list", "--json")
         assert self.dw("rekey", "--json").returncode == 0
 
