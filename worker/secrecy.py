@@ -50,6 +50,12 @@ def without(secrets: Iterable[str], text: str) -> str:
     return text
 
 
+def longest(secrets: Iterable[str]) -> int:
+    """How many characters where a text was cut may be of one of these, no longer whole and so not found."""
+    # As long as in JSON.
+    return 6 * max(map(len, secrets), default=0)
+
+
 def _forms(secret: str) -> Iterator[str]:
     """A secret as it is, as in JSON (once, and in JSON within JSON; by Python and by Go), URLs, Python and base64."""
     once = {secret, *_in_json(secret)}

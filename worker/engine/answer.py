@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from worker.secrecy import without
+from worker.secrecy import longest, without
+
+_MOST_SAID = 4096
+"""Bytes of what a health check says that the engine keeps."""
 
 
 class Named(Protocol):
@@ -88,6 +91,12 @@ class ContainerEvent:
     """`die`, `health_status: healthy` and the like."""
 
 
+def _said(secrets: Sequence[str], output: str) -> str:
+    shown = without(secrets, output).strip()
+    is_cut = bool(secrets) and len(output.encode()) >= _MOST_SAID
+    return shown[: -longest(secrets)] if is_cut else shown
+
+
 def _secrets(config: Mapping[str, Any], label: str) -> list[str]:
     names = (config.get("Labels") or {}).get(label, "").split(",")
     variables = dict(each.partition("=")[::2] for each in config.get("Env") or [])
@@ -108,7 +117,7 @@ def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:
         labels=config.get("Labels") or {},
         state=state["Status"],
         health=health.get("Status") if health.get("Status") != "none" else None,
-        health_log=[without(secrets, str(check.get("Output", "")).strip()) for check in health.get("Log") or []],
+        health_log=[_said(secrets, str(check.get("Output", ""))) for check in health.get("Log") or []],
         exit_code=state["ExitCode"],
         oom_killed=state["OOMKilled"],
         restart=data["HostConfig"]["RestartPolicy"]["Name"],

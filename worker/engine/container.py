@@ -25,7 +25,7 @@ from worker.engine.errors import Subject, engine_errors
 from worker.errors import ContainerNotFound, DeploymentError, NotManaged, SpecInvalid
 from worker.interrupt import Interrupt
 from worker.labels import Label, Labels
-from worker.secrecy import without
+from worker.secrecy import longest, without
 from worker.wire import Deadline
 
 SHORTEST_ID = 12
@@ -328,7 +328,7 @@ class Containers:
         shown = without(container.secrets, text.decode(errors="replace"))
         if len(text) == _MOST_OUTPUT:
             # Of a secret, the rest may be all that is left at the beginning.
-            shown = shown[max(map(len, container.secrets), default=0) :]
+            shown = shown[longest(container.secrets) :]
         return shown.splitlines()
 
 
