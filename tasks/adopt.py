@@ -52,6 +52,25 @@ def sealed_labels(spec: DeploymentSpec, deployment_id: str, older: Sequence[List
     return {Label.SPEC: asked, Label.PREVIOUS: before and keyring().seal(before, plan.previous_purpose(*stage))}
 
 
+def needs_older_key(container: Listed) -> bool:
+    """Whether what a container's labels keep sealed, the secrets in it too, takes another key than the first to open.
+
+    A live container's labels can't be changed: so it is until its stage is deployed to again.
+    """
+    sealed = [text for each in (Label.SPEC, Label.PREVIOUS) if (text := _label(container, each))]
+    if not sealed:
+        return False
+    if not keyring().has_keys or not all(keyring().is_current(each) for each in sealed):
+        return True
+    try:
+        asked, previous = _spec(container), _previous(container)
+    except (CredentialMissing, ValidationError):
+        # Of what isn't this container's nothing is ever used.
+        return False
+    secrets = [*asked.secret_env.values(), *(previous.spec.secret_env.values() if previous else ())]
+    return not all(keyring().is_current(each) for each in secrets)
+
+
 def _serving(containers: Sequence[Listed], recorded: Collection[str]) -> Iterator[Listed]:
     """Of each stage, the newest container that runs and isn't a candidate beside it, if it has no record."""
     seen = set()
@@ -75,10 +94,8 @@ def _was_promoted(container: Listed) -> bool:
 
 
 def _adopt(container: Listed) -> bool:
-    stage = (_label(container, Label.PROJECT), _label(container, Label.STAGE), _deployment_of(container))
     try:
-        text = keyring().open(_label(container, Label.SPEC), plan.spec_purpose(*stage))
-        spec = DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
+        spec = _spec(container)
     except (CredentialMissing, ValidationError) as error:
         log.warning("not_adopted", container=container.name, error=str(error))
         return False
@@ -90,19 +107,32 @@ def _adopt(container: Listed) -> bool:
         container_name=container.name,
         ports=dict(container.ports),
     )
-    return deployments().adopt(_deployment_of(container), spec, found, container.created, _previous(container, stage))
+    return deployments().adopt(_deployment_of(container), spec, found, container.created, _known_previous(container))
 
 
-def _previous(container: Listed, stage: tuple[str, str, str]) -> Version | None:
-    sealed = _label(container, Label.PREVIOUS)
-    if not sealed:
-        return None
+def _known_previous(container: Listed) -> Version | None:
     try:
-        text = keyring().open(sealed, plan.previous_purpose(*stage))
-        return Version.model_validate_json(text, extra="ignore", context=ACCEPTED)
+        return _previous(container)
     except (CredentialMissing, ValidationError) as error:
         log.warning("previous_not_adopted", container=container.name, error=str(error))
         return None
+
+
+def _spec(container: Listed) -> DeploymentSpec:
+    text = keyring().open(_label(container, Label.SPEC), plan.spec_purpose(*_stage(container)))
+    return DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
+
+
+def _previous(container: Listed) -> Version | None:
+    sealed = _label(container, Label.PREVIOUS)
+    if not sealed:
+        return None
+    text = keyring().open(sealed, plan.previous_purpose(*_stage(container)))
+    return Version.model_validate_json(text, extra="ignore", context=ACCEPTED)
+
+
+def _stage(container: Listed) -> tuple[str, str, str]:
+    return _label(container, Label.PROJECT), _label(container, Label.STAGE), _deployment_of(container)
 
 
 def _deployment_of(container: Listed) -> str:

@@ -91,7 +91,7 @@ def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> 
     check_aliases(spec.where, spec.aliases, [each for each in (container.network, spec.network) if each])
     container = replace(
         container,
-        environment={**container.environment, **open_secrets(spec)},
+        secrets=open_secrets(spec),
         address=lasting_address(container.network) if container.aliases else None,
     )
     try:

@@ -6,6 +6,7 @@ from tasks.base import Result, operation
 from worker.engine import engine
 from worker.policy import policy
 from worker.reference import ImageReference
+from worker.secrecy import masked
 from worker.spec import Arguments, Image
 
 
@@ -33,6 +34,6 @@ def inspect(arguments: InspectArguments) -> InspectResult:
         image_id=image.id,
         digest=image.digest,
         ports=list(image.ports),
-        healthcheck=dict(image.healthcheck) if image.healthcheck else None,
-        labels=dict(image.labels),
+        healthcheck=masked(image.healthcheck) if image.healthcheck else None,
+        labels=masked(image.labels),
     )

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 
+from tasks.adopt import needs_older_key
 from tasks.base import Result, operation
 from worker.engine import Listed, engine
 from worker.labels import Label, Labels
+from worker.secrecy import masked
 from worker.settings import Name
 from worker.signature import may_touch
 from worker.spec import Arguments, LabelName, Text
@@ -35,6 +37,8 @@ class ListedContainer(Result):
     created: str
     ports: dict[str, int]
     labels: dict[str, str]
+    older_key: bool
+    """Whether what its labels keep sealed takes another key than the first, which is so until its next deployment."""
 
 
 class ListResult(Result):
@@ -67,6 +71,7 @@ def _described(labels: Labels, container: Listed) -> ListedContainer:
         status=container.status,
         created=datetime.fromtimestamp(container.created, UTC).isoformat(),
         ports=dict(container.ports),
-        # All of a deployment's arguments are too much for a list.
-        labels={name: value for name, value in container.labels.items() if name not in sealed},
+        # All of a deployment's arguments are too much for a list. An image has labels of its own, of any name.
+        labels=masked({name: value for name, value in container.labels.items() if name not in sealed}),
+        older_key=needs_older_key(container),
     )

@@ -11,7 +11,7 @@ from worker.engine import engine
 from worker.errors import Transient
 from worker.record import Version
 from worker.signature import check_stage
-from worker.spec import DeploymentSpec, RollbackArguments, parse
+from worker.spec import LIVE_BEFORE, DeploymentSpec, RollbackArguments, parse
 from worker.store import deployments
 
 
@@ -29,7 +29,7 @@ def rollback(self: Acceptance, /, *positional: object, **arguments: object) -> N
             if self.request.retries >= MOST_RETRIES:
                 raise
             try_later(self, error)
-        return parse(DeploymentSpec, "docker.rollback", plan.rollback_arguments(version)), version
+        return parse(DeploymentSpec, "docker.rollback", plan.rollback_arguments(version), LIVE_BEFORE), version
 
     accept(self, choose)
 

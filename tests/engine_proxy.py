@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import random
 import re
 import socket
@@ -76,6 +77,7 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
     """Listens on `path`; `fault` is what befalls all requests but `/version`: silent, or any of the above.
 
     `once` is a request, as in `POST /containers/[^/]+/start`, and the fault that befalls the first of it alone.
+    With `400 echo` and the like the engine never sees it, and the error repeats what `words` makes of the request.
     `spoiled` is a pattern of requests, and the fault that befalls all of these.
     `asked` are the requests so far, and `under_way` those that the engine still answers, each with its connection to
     the engine.
@@ -93,6 +95,7 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
         self.once = None
         self.spoiled = ("", "")
         self.sent = 0
+        self.words = str
         self.asked = []
         self.under_way = []
         self.odds = {}
@@ -155,6 +158,11 @@ def _called(request):
     return f"{method} {re.sub(r'^/v[0-9.]+', '', path).partition('?')[0]}"
 
 
+def _saying(status, words):
+    body = json.dumps({"message": words}).encode()
+    return f"HTTP/1.1 {status} No\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self):
         with contextlib.suppress(OSError):
@@ -166,6 +174,8 @@ class _Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(_INSTEAD[fault])
             elif fault in _GOES_ON:
                 self.go_on(*_GOES_ON[fault])
+            elif fault.endswith(" echo"):
+                self.wfile.write(_saying(fault.removesuffix(" echo"), self.server.words(request.decode())))
             elif fault in _AFTER:
                 answer = []
                 self.forward(request, answer.append)

@@ -50,6 +50,22 @@ def answers(folder):
 
 
 @contextlib.contextmanager
+def with_options(worker_id, *options):
+    """A second engine that was started with these: its `DOCKER_HOST`."""
+    data = Path(required("DW_SERVICES_STATE")) / f"second-{worker_id}"
+    folder = Path(tempfile.mkdtemp(prefix="dw-"))
+    daemon = second_engine(data.name, data=data, folder=folder, options=("--storage-driver=vfs", *options))
+    try:
+        daemon.start()
+        daemon.wait_until(lambda: answers(folder), 30)
+        yield address(folder)
+    finally:
+        daemon.stop()
+        shutil.rmtree(folder)
+        shutil.rmtree(data)
+
+
+@contextlib.contextmanager
 def on_small_disk(worker_id, megabytes):
     """A second engine that keeps all that it has in so much memory: its `DOCKER_HOST`, and where it keeps that."""
     data = Path(required("DW_SERVICES_STATE")) / f"small-{worker_id}"

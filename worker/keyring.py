@@ -4,8 +4,10 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -14,6 +16,11 @@ from pydantic import SecretStr
 
 from worker.errors import CredentialMissing
 from worker.settings import Settings, SettingsInvalid, settings
+
+
+def variable_purpose(project: str, stage: str, variable: str) -> str:
+    """What a secret variable's value is sealed for: it opens for no other stage and under no other name."""
+    return f"variable {variable} of {project}/{stage}"
 
 
 class Keyring:
@@ -51,6 +58,26 @@ class Keyring:
             raise CredentialMissing(f"The secret given for {purpose} was sealed for something else: seal it anew.")
         return str(secret)
 
+    def is_current(self, sealed: str) -> bool:
+        """Whether the first key opens it: then it needs no older one.
+
+        Raises CredentialMissing where there is no key.
+        """
+        self.check_has_keys()
+        try:
+            self._fernets[0].decrypt(sealed.encode())
+        except InvalidToken:
+            return False
+        return True
+
+    def reseal(self, sealed: str, purpose: str) -> str | None:
+        """The same secret sealed with the first key; None where it is already.
+
+        Raises CredentialMissing as `open` does.
+        """
+        secret = self.open(sealed, purpose)
+        return None if self.is_current(sealed) else self.seal(secret, purpose)
+
     def fingerprints(self, content: str) -> tuple[str, ...]:
         """The fingerprint of a content under each key, the first's first; without keys, its plain SHA-256.
 
@@ -60,11 +87,15 @@ class Keyring:
             return (hashlib.sha256(content.encode()).hexdigest(),)
         return tuple(hmac.digest(key, content.encode(), "sha256").hex() for key in self._fingerprint_keys)
 
-    def _cipher(self) -> MultiFernet:
+    def check_has_keys(self) -> None:
+        """Raises CredentialMissing where there is no key."""
         if not self._fernets:
             raise CredentialMissing(
                 "There is no key to seal or open secrets with: set DW_KEYS or DW_KEYS_FILE to a Fernet key."
             )
+
+    def _cipher(self) -> MultiFernet:
+        self.check_has_keys()
         return MultiFernet(self._fernets)
 
 
@@ -79,8 +110,9 @@ def keyring() -> Keyring:
 
     Raises SettingsInvalid.
     """
+    keys = _configured(settings())
     try:
-        return Keyring(key.get_secret_value() for key in _configured(settings()))
+        return Keyring(key.get_secret_value() for key in keys)
     except ValueError:
         raise SettingsInvalid(
             "Wrong settings: DW_KEYS: each key must be 32 bytes in url-safe base64, as Fernet.generate_key() makes."
@@ -91,11 +123,19 @@ def _configured(values: Settings) -> tuple[SecretStr, ...]:
     if values.keys_file is None:
         return values.keys
     try:
-        if values.keys_file.stat().st_mode & 0o077:
-            raise SettingsInvalid(
-                f"Wrong settings: DW_KEYS_FILE: {values.keys_file} is readable by others: chmod 600 it."
-            )
-        lines = values.keys_file.read_text().split()
+        with values.keys_file.open() as file:
+            # Of what is read, wherever a link leads by now.
+            _check_private(values.keys_file, os.fstat(file.fileno()))
+            lines = file.read().split()
     except OSError as error:
         raise SettingsInvalid(f"Wrong settings: DW_KEYS_FILE: {error.strerror}: {values.keys_file}.") from None
     return (*values.keys, *(SecretStr(line) for line in lines))
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & 0o077:
+        raise SettingsInvalid(f"Wrong settings: DW_KEYS_FILE: {path} is open to others: chmod 600 it.")
+    if status.st_uid not in {0, os.geteuid()}:
+        raise SettingsInvalid(
+            f"Wrong settings: DW_KEYS_FILE: {path} is another user's, who can change it: chown it to the worker's."
+        )

@@ -39,6 +39,6 @@ def configure(log_format: str, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # The Docker SDK and urllib3 say at DEBUG what they send: registry tokens among it.
-    for noisy in ("docker", "urllib3"):
+    # The Docker SDK and urllib3 say at DEBUG what they send, registry tokens among it; Celery's pool, all arguments.
+    for noisy in ("docker", "urllib3", "celery.pool"):
         logging.getLogger(noisy).setLevel(logging.INFO)

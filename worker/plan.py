@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 
 from worker.engine import Container, ContainerSpec, Listed, ListedImage
 from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
-from worker.keyring import Keyring
+from worker.keyring import Keyring, variable_purpose
 from worker.labels import Label, Labels
 from worker.record import Version
 from worker.reference import ImageReference
@@ -35,12 +35,8 @@ _NOT_IN_CONTAINER = {
 
 
 def secret_purpose(spec: DeploymentSpec, variable: str) -> str:
-    """What a secret variable's value is sealed for: it opens for no other stage and under no other name."""
-    return seal_purpose(spec.project, spec.stage, variable)
-
-
-def seal_purpose(project: str, stage: str, variable: str) -> str:
-    return f"variable {variable} of {project}/{stage}"
+    """What the value of a deployment's secret variable is sealed for."""
+    return variable_purpose(spec.project, spec.stage, variable)
 
 
 def fingerprints(

@@ -113,7 +113,7 @@ def first_step(asked: Asked) -> Step:
 class Found(BaseModel):
     """What a deployment's steps found out and made; each step adds to what it was given."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     instance_id: str | None = None
     image_id: str | None = None
@@ -190,7 +190,7 @@ def _cutover(asked: Asked) -> Cutover | None:
 class Version(BaseModel):
     """A deployment that was live, and what it takes to have the same again."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     deployment_id: str
     spec: DeploymentSpec

@@ -21,6 +21,7 @@ from pydantic import (
 
 from worker.errors import SpecInvalid
 from worker.reference import ImageReference, normal_registry
+from worker.secrecy import has_password, is_secret_name
 from worker.settings import Name, NetworkName, Seconds, settings
 
 _HIGHEST_PORT = 65_535
@@ -43,6 +44,24 @@ def _check_path(text: str) -> str:
     if not PurePosixPath(text).name or ".." in PurePosixPath(text).parts:
         raise ValueError("must be a path below / in the container, without ..")
     return text
+
+
+def _check_not_secret(name: str, info: ValidationInfo) -> str:
+    if info.context is None and is_secret_name(name):
+        raise ValueError("looks like a secret: seal it with dw seal and give it in secret_env")
+    return name
+
+
+def _check_no_password(text: str, info: ValidationInfo) -> str:
+    if info.context is None and has_password(text):
+        raise ValueError("holds a URL with a password: seal it with dw seal and give it in secret_env")
+    return text
+
+
+def _check_label_not_secret(name: str, info: ValidationInfo) -> str:
+    if info.context is None and is_secret_name(name):
+        raise ValueError("looks like a secret, and labels are for all to read: seal it with dw seal, for secret_env")
+    return name
 
 
 def _check_host_port(port: object) -> object:
@@ -73,6 +92,9 @@ Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0
 ContainerReference = Annotated[str, StringConstraints(pattern=r"^/?[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$")]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$")]
+PlainVariable = Annotated[VariableName, AfterValidator(_check_not_secret)]
+PlainLabel = Annotated[LabelName, AfterValidator(_check_label_not_secret)]
+PlainText = Annotated[Text, AfterValidator(_check_no_password)]
 VolumeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
 PathInside = Annotated[str, StringConstraints(pattern=r"^/[^:\x00-\x1f]{1,1023}$"), AfterValidator(_check_path)]
 ContainerPort = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}/(tcp|udp|sctp)$")]
@@ -88,6 +110,8 @@ Strategy = Literal["start-first", "stop-first"]
 
 ACCEPTED = "accepted"
 """The validation context of a spec that is read back: this worker's settings were asked when it was accepted."""
+LIVE_BEFORE = "live before"
+"""That of a version which is deployed again: what it holds in the clear was taken when it was asked for."""
 
 
 class Arguments(BaseModel):
@@ -146,7 +170,8 @@ class DeploymentSpec(StageArguments):
     image: Image
     credential: Name | None = None
     policy: PullPolicy = "always"
-    env: dict[VariableName, Text] = {}
+    env: dict[PlainVariable, PlainText] = {}
+    """Nothing that looks like a secret: messages, records and containers' labels are read by many."""
     secret_env: dict[VariableName, Text] = {}
     """Values sealed by `dw seal`, opened only when the container is created."""
     ports: dict[ContainerPort, HostPort | None] = {}
@@ -155,7 +180,7 @@ class DeploymentSpec(StageArguments):
     network: NetworkName | None = None
     """One more network beside the shared one; it must exist."""
     aliases: list[Alias] = []
-    labels: dict[LabelName, Text] = {}
+    labels: dict[PlainLabel, PlainText] = {}
     command: list[Text] | None = None
     user: User | None = None
     volumes: dict[VolumeName, Annotated[Volume, BeforeValidator(_volume)]] = {}
@@ -267,20 +292,25 @@ class RollbackArguments(StageArguments):
 A = TypeVar("A", bound=Arguments)
 
 
-def parse(model: type[A], task: str, arguments: Mapping[str, object]) -> A:
+def parse(model: type[A], task: str, arguments: Mapping[str, object], context: str | None = None) -> A:
     """Check what a message holds.
 
     Raises SpecInvalid, naming every field that is wrong.
     """
     try:
-        return model.model_validate(arguments)
+        return model.model_validate(arguments, context=context)
     except ValidationError as error:
         fields = {
-            ".".join(str(part) for part in problem["loc"]) or "arguments": _reason(problem["type"], problem["msg"])
+            _field(problem["loc"]): _reason(problem["type"], problem["msg"])
             for problem in error.errors(include_input=False, include_url=False, include_context=False)
         }
     listed = "; ".join(f"{field}: {reason}" for field, reason in fields.items())
     raise SpecInvalid(f"The arguments of {task} are wrong: {listed}.", {"step": "accept", "fields": fields})
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    # Pydantic's mark of an object's name, which is the last part already.
+    return ".".join(str(part) for part in place if part != "[key]") or "arguments"
 
 
 def _reason(kind: str, message: str) -> str:

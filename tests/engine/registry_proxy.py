@@ -31,8 +31,8 @@ class RegistryProxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, upstream, handler=None):
-        super().__init__(("127.0.0.1", 0), handler or Handler)
+    def __init__(self, upstream, handler=None, address="127.0.0.1"):
+        super().__init__((address, 0), handler or Handler)
         self.upstream = upstream
         self.fault = ("", "")
         self.ended = threading.Event()
@@ -40,7 +40,7 @@ class RegistryProxy(ThreadingHTTPServer):
 
     @property
     def host(self):
-        return f"127.0.0.1:{self.server_address[1]}"
+        return "{}:{}".format(*self.server_address)
 
     def close(self):
         self.ended.set()

@@ -125,10 +125,10 @@ class Installation:
                     raise
 
     @contextlib.contextmanager
-    def worker(self, client, **changed):
+    def worker(self, client, *options, **changed):
         """Run a worker, from the moment it answers."""
         name = f"{uuid.uuid4().hex[:8]}@test"
-        with self.process("worker", "-n", name, **changed) as process:
+        with self.process("worker", "-n", name, *options, **changed) as process:
             deadline = time.monotonic() + STARTS_WITHIN
             while not client.control.ping(destination=[name], timeout=0.5):
                 assert process.poll() is None, "the worker has ended"
@@ -214,13 +214,13 @@ def engine_proxy():
 
 
 @contextlib.contextmanager
-def served_through(proxy, redis_url, folder, installation, **changed):
+def served_through(proxy, redis_url, folder, installation, *options, **changed):
     """An installation in the usual one's namespace whose worker reaches the engine by way of a proxy, and a client."""
     another = Installation(redis_url, folder, namespace=installation.namespace)
     another.environment |= {"DOCKER_HOST": f"unix://{proxy.server_address}", **changed}
     another.add_credential()
     client = Celery(broker=redis_url, backend=redis_url, set_as_current=False)
-    with another.worker(client):
+    with another.worker(client, *options):
         yield another, client
     client.close()
 
@@ -241,8 +241,15 @@ def free_port():
 
 
 @pytest.fixture
-def flower(installation, client, stage):
+def flower(stage):
     """Flower, from the moment that it hears the worker: asked for a path, it gives the page's text."""
+    with flower_of(stage) as fetch:
+        yield fetch
+
+
+@contextlib.contextmanager
+def flower_of(stage):
+    """Flower of a stage's installation."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -256,11 +263,11 @@ def flower(installation, client, stage):
             return ""
 
     arguments = ("flower", f"--port={port}", "--address=127.0.0.1")
-    with installation.process(*arguments, FLOWER_UNAUTHENTICATED_API="true") as process:
+    with stage.installation.process(*arguments, FLOWER_UNAUTHENTICATED_API="true") as process:
         # Only a task whose events it has seen from the first one proves that it listens.
         def hears():
             assert process.poll() is None, "Flower has ended"
-            heard = client.send_task("docker.list")
+            heard = stage.client.send_task("docker.list")
             heard.get(timeout=30)
             return "SUCCESS" in fetch(f"/api/task/info/{heard.id}")
 

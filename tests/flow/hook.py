@@ -7,7 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Hook(ThreadingHTTPServer):
-    """Listens on this machine; `statuses` are the answers to come, and 204 is the one after them."""
+    """Listens on this machine; `statuses` are the answers to come, and 204 is the one after them.
+
+    What it says to all is `said the hook`, or with `echoes` what it was told, as some servers do in their errors.
+    """
 
     daemon_threads = True
 
@@ -16,6 +19,7 @@ class Hook(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/cutover"
         self.key = key
         self.statuses = []
+        self.echoes = False
         self.told = []
         """The bodies, in the order in which they came."""
         self.on_told = lambda _: None
@@ -31,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.on_told(told)
         self.send_response(self.server.statuses.pop(0) if self.server.statuses else 204)
         self.end_headers()
-        self.wfile.write(b"said the hook")
+        self.wfile.write(str(self.headers).encode() + body if self.server.echoes else b"said the hook")
 
     def log_message(self, *_):
         pass

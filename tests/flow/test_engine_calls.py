@@ -71,6 +71,7 @@ def test_what_a_worker_asks_for_is_the_list(served, nginx, images):
         orders(stage)
         pruning(stage, images)
         a_cancelled_pull(stage)
+        a_login_for_elsewhere(stage, nginx)
     # A request is written down when its answer has ended: that of the events, with the worker.
     requests = asked(nginx)
     assert [line for line, status in requests if status == "403"] == []
@@ -133,6 +134,15 @@ def a_cancelled_pull(stage):
         stage.ask("docker.cancel", deployment_id=sent.id)
         assert registry.hung_up.wait(10)
         assert type(sent.get(timeout=30, propagate=False)).__name__ == "DeploymentCancelled"
+
+
+def a_login_for_elsewhere(stage, nginx):
+    """The engine is asked whether it would send it in clear, before it is asked to pull."""
+    with_login = ("--registry", "registry.example.com", "--username", "me", "--password-stdin")
+    assert stage.installation.dw("credential", "add", "elsewhere", *with_login, input="x").returncode == 0
+    stage.send("docker.pull", image="registry.example.com/acme/shop:1")
+    stage.until(lambda: any(line.endswith("/info") for line, _ in asked(nginx)))
+    assert stage.installation.dw("credential", "rm", "elsewhere").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,7 @@ def operate(stage):
         ("history", where),
         ("rollback", where),
         ("restart", where),
+        ("rekey",),
         ("credential", "list"),
         ("credential", "rm", "registry"),
     ):

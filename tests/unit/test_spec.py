@@ -3,7 +3,7 @@
 import pytest
 
 from worker.errors import SpecInvalid
-from worker.spec import DeploymentSpec, StageOrder, parse
+from worker.spec import ACCEPTED, LIVE_BEFORE, DeploymentSpec, StageOrder, parse
 
 GOOD = {"project": "shop", "stage": "staging", "image": "acme/shop:1"}
 
@@ -56,6 +56,10 @@ WRONG = [
     ({"health": {"sable": 1}}, "health.sable"),
     ({"host": "elsewhere"}, "host"),
     ({"privileged": True}, "privileged"),
+    ({"env": {"DB_PASSWORD": "hunter2"}}, "env.DB_PASSWORD"),
+    ({"env": {"DATABASE": "postgres://me:hunter2@db/shop"}}, "env.DATABASE"),
+    ({"labels": {"com.example.api-key": "hunter2"}}, "labels.com.example.api-key"),
+    ({"labels": {"com.example.url": "https://me:hunter2@example.com"}}, "labels.com.example.url"),
     ({"env": {"A": "1"}, "secret_env": {"A": "x"}}, "arguments"),
 ]
 
@@ -93,6 +97,21 @@ def test_an_error_repeats_no_value():
 def test_wrong_orders_to_a_stage_are_refused(arguments, field):
     with pytest.raises(SpecInvalid, match=field):
         parse(StageOrder, "docker.stage", {"project": "shop", "stage": "staging", **arguments})
+
+
+def test_what_looks_like_a_secret_is_refused_without_being_repeated():
+    with pytest.raises(SpecInvalid) as caught:
+        parse(DeploymentSpec, "docker.deploy", {**GOOD, "env": {"DB_PASSWORD": "hunter2"}})
+    reason = "looks like a secret: seal it with dw seal and give it in secret_env"
+    assert caught.value.facts["fields"] == {"env.DB_PASSWORD": reason}
+    assert "hunter2" not in str(caught.value.args)
+
+
+@pytest.mark.parametrize("context", [ACCEPTED, LIVE_BEFORE])
+def test_what_was_taken_before_is_not_refused_when_it_is_read_back(context):
+    env = {"DB_PASSWORD": "hunter2", "DATABASE": "postgres://me:hunter2@db/shop"}
+    asked = {**GOOD, "env": env, "labels": {"api-key": "hunter2"}}
+    assert parse(DeploymentSpec, "docker.rollback", asked, context).env == env
 
 
 def test_good_arguments_are_taken():

@@ -7,10 +7,11 @@ import typer
 
 from worker.cli import client, deploy, history, order
 from worker.cli import credential as credential_commands
+from worker.cli import rekey as rekeying
 from worker.cli.output import errors_shown, megabytes, out, show_json, show_table, urls
 from worker.errors import SpecInvalid
-from worker.keyring import keyring
-from worker.plan import no_container, seal_purpose
+from worker.keyring import keyring, variable_purpose
+from worker.plan import no_container
 from worker.spec import DeploymentSpec, RollbackArguments, StageArguments, parse
 from worker.store import deployments
 
@@ -244,8 +245,17 @@ def seal(stage: Stage, name: str, as_json: Json = False) -> None:
     """Seal a secret variable of a stage: reads the value from a prompt or standard input, prints it sealed."""
     with errors_shown(as_json=as_json):
         project, stage_name = _split_stage(stage)
-        sealed = keyring().seal(credential_commands.read_secret("Value"), seal_purpose(project, stage_name, name))
+        sealed = keyring().seal(credential_commands.read_secret("Value"), variable_purpose(project, stage_name, name))
         show_json({"name": name, "sealed": sealed}) if as_json else typer.echo(sealed)
+
+
+@app.command()
+def rekey(as_json: Json = False, answer_timeout: Answer = 10) -> None:
+    """Seal all that is stored anew with the first of DW_KEYS; run it again before the others are dropped.
+
+    Give the new key to all workers first. Sealed values that you keep yourself are yours to seal anew.
+    """
+    rekeying.run(answer_timeout, as_json=as_json)
 
 
 def main() -> None:

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-_SHORTEST_SECRET = 4
+from worker.secrecy import longest, without
+
+_MOST_SAID = 4096
+"""Bytes of what a health check says that the engine keeps."""
 
 
 class Named(Protocol):
@@ -88,18 +91,16 @@ class ContainerEvent:
     """`die`, `health_status: healthy` and the like."""
 
 
-def without(secrets: Sequence[str], text: str) -> str:
-    """A text that a container wrote, as it may be shown."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+def _said(secrets: Sequence[str], output: str) -> str:
+    shown = without(secrets, output).strip()
+    is_cut = bool(secrets) and len(output.encode()) >= _MOST_SAID
+    return shown[: -longest(secrets)] if is_cut else shown
 
 
 def _secrets(config: Mapping[str, Any], label: str) -> list[str]:
     names = (config.get("Labels") or {}).get(label, "").split(",")
     variables = dict(each.partition("=")[::2] for each in config.get("Env") or [])
-    # Shorter ones would blot out half of what is said, and hide nothing.
-    return [variables[name] for name in names if len(variables.get(name, "")) >= _SHORTEST_SECRET]
+    return [variables[name] for name in names if name in variables]
 
 
 def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:
@@ -116,7 +117,7 @@ def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:
         labels=config.get("Labels") or {},
         state=state["Status"],
         health=health.get("Status") if health.get("Status") != "none" else None,
-        health_log=[without(secrets, str(check.get("Output", "")).strip()) for check in health.get("Log") or []],
+        health_log=[_said(secrets, str(check.get("Output", ""))) for check in health.get("Log") or []],
         exit_code=state["ExitCode"],
         oom_killed=state["OOMKilled"],
         restart=data["HostConfig"]["RestartPolicy"]["Name"],

@@ -1,11 +1,13 @@
 """Containers: creating, starting, stopping, removing, listing, reading (R4-R7)."""
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import docker
+import docker.errors
 import urllib3.exceptions
 from docker.types import LogConfig, NetworkingConfig
 
@@ -17,13 +19,13 @@ from worker.engine.answer import (
     container_of,
     event_of,
     listed_of,
-    without,
 )
 from worker.engine.connection import last_output, messages, streamed
 from worker.engine.errors import Subject, engine_errors
-from worker.errors import ContainerNotFound, NotManaged, SpecInvalid
+from worker.errors import ContainerNotFound, DeploymentError, NotManaged, SpecInvalid
 from worker.interrupt import Interrupt
 from worker.labels import Label, Labels
+from worker.secrecy import longest, without
 from worker.wire import Deadline
 
 SHORTEST_ID = 12
@@ -46,6 +48,8 @@ class ContainerSpec:
     """On `network`; None has the engine pick one."""
     labels: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """More of its environment, which no error of the engine's repeats."""
     ports: Mapping[str, int | None] = field(default_factory=dict)
     """`8080/tcp` to a host port; None has the engine pick a free one (R13)."""
     publish_address: str | None = None
@@ -83,7 +87,8 @@ class Containers:
 
         Raises ImageNotFound, NameConflict, NetworkNotFound, SpecInvalid, EngineUnavailable.
         """
-        with engine_errors("create", container=spec.name, image=spec.image):
+        secrets = list(spec.secrets.values())
+        with engine_errors("create", container=spec.name, image=spec.image, secrets=secrets):
             created = self._api.create_container(
                 image=spec.image_id,
                 name=spec.name,
@@ -91,7 +96,7 @@ class Containers:
                 use_config_proxy=False,
                 command=list(spec.command) if spec.command is not None else None,
                 user=spec.user,
-                environment=dict(spec.environment),
+                environment={**spec.environment, **spec.secrets},
                 labels=dict(spec.labels),
                 ports=[_port_and_protocol(port) for port in spec.ports],
                 host_config=self._host_config(spec),
@@ -232,7 +237,7 @@ class Containers:
 
         Raises StartFailed, PortInUse, NetworkNotFound, ContainerNotFound, EngineUnavailable.
         """
-        with engine_errors("start", container=container.name):
+        with engine_errors("start", container=container.name), self._telling_no_secrets_of(container):
             self._api.start(container.id)
         return self.inspect(container.id)
 
@@ -249,9 +254,23 @@ class Containers:
 
         Raises StartFailed, PortInUse, ContainerNotFound, EngineUnavailable.
         """
-        with engine_errors("restart", container=container.name):
+        with engine_errors("restart", container=container.name), self._telling_no_secrets_of(container):
             self._api.restart(container.id, timeout=timeout)
         return self.inspect(container.id)
+
+    @contextmanager
+    def _telling_no_secrets_of(self, container: Named) -> Iterator[None]:
+        """An engine's answer, less what its runtime may repeat of a container's environment: that is asked for then."""
+        try:
+            yield
+        except docker.errors.APIError as error:
+            try:
+                secrets = self.inspect(container.id).secrets
+            except DeploymentError:
+                error.explanation = f"the engine answers {error.status_code}"
+            else:
+                error.explanation = without(secrets, str(error.explanation or error))
+            raise
 
     def remove(self, container: Named, *, force: bool) -> bool:
         """Remove a container and its anonymous volumes; False if it was gone, or on its way, already.
@@ -309,7 +328,7 @@ class Containers:
         shown = without(container.secrets, text.decode(errors="replace"))
         if len(text) == _MOST_OUTPUT:
             # Of a secret, the rest may be all that is left at the beginning.
-            shown = shown[max(map(len, container.secrets), default=0) :]
+            shown = shown[longest(container.secrets) :]
         return shown.splitlines()
 
 

@@ -6,9 +6,9 @@ engines (20.10 and 26.1 are tested) and rot. The first rule that fits counts.
 
 import http.client
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import docker.errors
 import requests
@@ -28,6 +28,7 @@ from worker.errors import (
     SpecInvalid,
     StartFailed,
 )
+from worker.secrecy import without
 
 _LONGEST_TEXT = 300
 _LONGEST_READ = 10_000
@@ -67,12 +68,17 @@ class Subject:
     image: str | None = None
     container: str | None = None
     network: str | None = None
+    secrets: Sequence[str] = field(default=(), repr=False)
+    """What is secret in the request: an answer may repeat it, and no error does."""
 
     def facts(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in self._names().items() if value is not None}
 
     def __str__(self) -> str:
-        return _GERUNDS[self.step].format_map({name: value or "?" for name, value in vars(self).items()})
+        return _GERUNDS[self.step].format_map({name: value or "?" for name, value in self._names().items()})
+
+    def _names(self) -> dict[str, str | None]:
+        return {"step": self.step, "image": self.image, "container": self.container, "network": self.network}
 
 
 @dataclass(frozen=True)
@@ -194,27 +200,37 @@ _NO_SENSE = (LookupError, TypeError, AttributeError, ValueError, OverflowError, 
 
 @contextmanager
 def engine_errors(
-    step: str, *, image: str | None = None, container: str | None = None, network: str | None = None
+    step: str,
+    *,
+    image: str | None = None,
+    container: str | None = None,
+    network: str | None = None,
+    secrets: Sequence[str] = (),
 ) -> Iterator[None]:
-    """Run an engine call and read its answer; whatever that raises comes out as one of the contract's errors."""
-    subject = Subject(step, image, container, network)
+    """Run an engine call and read its answer; whatever that raises comes out as one of the contract's errors.
+
+    None repeats what is secret; nor does its cause, whose text a traceback, which Celery stores, has as well.
+    """
+    subject = Subject(step, image, container, network, secrets)
     try:
         yield
     except docker.errors.APIError as error:
-        raise refused(subject, error.status_code or 0, str(error.explanation or error)) from error
+        error.explanation = without(secrets, str(error.explanation or error))
+        raise refused(subject, error.status_code or 0, error.explanation) from error
     except _NO_ANSWER as error:
-        raise _unanswered(subject, error) from error
+        raise _unanswered(subject, error) from (None if secrets else error)
     except _NO_SENSE as error:
         raise EngineUnavailable(
-            f"{subject} failed: nothing that can be read comes from the engine ({_short(repr(error))}); check that "
-            "DOCKER_HOST leads to one.",
+            f"{subject} failed: nothing that can be read comes from the engine "
+            f"({_short(without(secrets, repr(error)))}); check that DOCKER_HOST leads to one.",
             subject.facts(),
-        ) from error
+        ) from (None if secrets else error)
 
 
 def refused(subject: Subject, status: int, text: str) -> DeploymentError:
     """The error for an answer that isn't a success; status 0 stands for an error line in a pull's stream."""
-    text = text[:_LONGEST_READ]
+    # Before anything is cut: half of a secret isn't found.
+    text = without(subject.secrets, text)[:_LONGEST_READ]
     rule = next(rule for rule in _RULES if rule.fits(subject.step, status, text))
     return rule.error(f"{subject} failed: {_short(text)}; {rule.advice}.", subject.facts())
 
@@ -229,8 +245,9 @@ def _unanswered(subject: Subject, error: Exception) -> DeploymentError:
             subject.facts(),
         )
     what = "the engine doesn't answer in time" if timed_out else "the engine can't be reached or broke off"
+    text = _short(without(subject.secrets, str(error)))
     return EngineUnavailable(
-        f"{subject} failed: {what} ({_short(str(error))}); check that it runs and that DOCKER_HOST is right.",
+        f"{subject} failed: {what} ({text}); check that it runs and that DOCKER_HOST is right.",
         subject.facts(),
     )
 

@@ -13,7 +13,8 @@ from docker.auth import encode_header
 
 from worker.engine.connection import messages, streamed
 from worker.engine.errors import Subject, engine_errors, refused
-from worker.errors import EngineUnavailable, ImageNotFound
+from worker.engine.transport import AddressUnknown, exposed, is_this_machine
+from worker.errors import EngineUnavailable, ImageNotFound, PolicyDenied, RegistryUnavailable
 from worker.interrupt import Interrupt
 from worker.reference import ImageReference
 from worker.wire import Deadline
@@ -140,9 +141,12 @@ class Images:
         `on_progress` may raise to break the pull off: that closes the stream, and so cancels it at the engine. So
         does `interrupt`, from another thread and also while the engine says nothing.
 
-        Raises ImageNotFound, PullDenied, RegistryUnavailable, DiskFull, EngineUnavailable; Interrupted.
+        Raises ImageNotFound, PullDenied, RegistryUnavailable, DiskFull, EngineUnavailable; Interrupted. PolicyDenied
+        where the engine would offer the login over plain HTTP, or unverified TLS, off its own machine.
         """
-        subject = Subject("pull", image=str(reference))
+        subject = Subject("pull", image=str(reference), secrets=[login.password] if login else [])
+        if login and not is_this_machine(reference.registry):
+            self._check_not_exposed(subject, reference.registry)
         digest, downloaded, progress = reference.digest, False, PullProgress()
         deadline = Deadline(stall_timeout)
         with closing(self._pull_stream(subject, reference, login, deadline, interrupt or Interrupt())) as stream:
@@ -162,6 +166,25 @@ class Images:
                 f"{subject} failed: the engine's answer ended too soon; try again.", subject.facts()
             )
         return Pulled(digest, downloaded)
+
+    def _check_not_exposed(self, subject: Subject, registry: str) -> None:
+        with engine_errors("pull", image=subject.image):
+            config = self._api.info()["RegistryConfig"]
+        try:
+            host = exposed(config, registry)
+        except AddressUnknown as error:
+            raise RegistryUnavailable(
+                f"{subject} failed: the address of {registry} can't be told ({error}), nor so whether the engine would "
+                "send its password in clear; see that the worker can resolve the name.",
+                subject.facts(),
+            ) from error
+        if host:
+            raise PolicyDenied(
+                f"{subject} failed: the engine calls {host} insecure, and would send it the password of {registry} in "
+                "clear; give it a certificate and take it from the engine's insecure registries and mirrors, or "
+                "remove the credential.",
+                subject.facts(),
+            )
 
     def inspect(self, image: str, called: str | None = None) -> Image:
         """Read an image by reference or id; `called` is its name in errors.
@@ -227,7 +250,7 @@ class Images:
         # the thread for ever. And it reads ~/.docker/config.json unless it is given a header.
         auth = {"username": login.username, "password": login.password} if login else {}
         with (
-            engine_errors("pull", image=subject.image),
+            engine_errors("pull", image=subject.image, secrets=subject.secrets),
             streamed(
                 self._api,
                 "POST",

@@ -17,6 +17,7 @@ from worker.store.nonces import Nonces, Seen
 from worker.store.orders import key_prefix
 from worker.store.reading import Past, Standing
 from worker.store.redeliveries import Redeliveries
+from worker.store.sealed import Resealed, Sealed
 
 __all__ = [
     "Committed",
@@ -29,6 +30,8 @@ __all__ = [
     "Past",
     "PulledImages",
     "Redeliveries",
+    "Resealed",
+    "Sealed",
     "Seen",
     "Standing",
     "connection",
@@ -38,6 +41,7 @@ __all__ = [
     "nonces",
     "pulled_images",
     "redeliveries",
+    "sealed",
 ]
 
 
@@ -63,6 +67,11 @@ def deployments() -> Deployments:
 @cache
 def credentials() -> Credentials:
     return Credentials(connection(), key_prefix(settings()))
+
+
+@cache
+def sealed() -> Sealed:
+    return Sealed(connection(), key_prefix(settings()))
 
 
 @cache

@@ -26,12 +26,17 @@ class Credential:
         """
         return cls(name, registry, username, keyring.seal(password, _purpose(name, registry, username)))
 
+    @property
+    def purpose(self) -> str:
+        """What its password is sealed for."""
+        return _purpose(self.name, self.registry, self.username)
+
     def password(self, keyring: Keyring) -> str:
         """Open the password.
 
         Raises CredentialMissing where no key opens it, or somebody changed the registry or user beside it.
         """
-        return keyring.open(self.sealed, _purpose(self.name, self.registry, self.username))
+        return keyring.open(self.sealed, self.purpose)
 
 
 def _purpose(name: str, registry: str, username: str) -> str:
