@@ -30,6 +30,8 @@ _NO_HTTP = b"I am not the engine.\r\n\r\n"
 #: What is answered in the place of the engine, which never sees the request.
 _INSTEAD = {
     "500": b'HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: 21\r\n\r\n{"message":"no idea"}',
+    "half-started": b"HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: 50\r\n\r\n"
+    b'{"message":"task c0ffee: already exists: unknown"}',
     "dropped": b"",
     "garbage": _NO_HTTP,
     "cut": b'HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n{"Id": "',
@@ -47,7 +49,7 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
     """Listens on `path`; `fault` is what befalls all requests but `/version`: silent, or any of the above.
 
     `once` is a request, as in `POST /containers/[^/]+/start`, and the fault that befalls the first of it alone.
-    `refused` is a pattern of requests that are all dropped. `asked` are the requests so far, and `under_way` those that
+    `always` is the same for each of them. `asked` are the requests so far, and `under_way` those that
     the engine still answers, each with the connection to it.
     `odds` is how likely each fault befalls any request, by the dice of `seed`; `befell` counts those.
     """
@@ -60,7 +62,7 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
         self.upstream = upstream
         self.fault = ""
         self.once = None
-        self.refused = ""
+        self.always = None
         self.asked = []
         self.under_way = []
         self.odds = {}
@@ -78,8 +80,8 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
             return ""
         with self._guard:
             self.asked.append(request)
-            if re.fullmatch(self.refused, request):
-                return "dropped"
+            if self.always and re.fullmatch(self.always[0], request):
+                return self.always[1]
             if self.once and re.fullmatch(self.once[0], request):
                 fault, self.once = self.once[1], None
                 return fault

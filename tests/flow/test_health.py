@@ -101,14 +101,14 @@ def test_a_cut_connection_to_the_engine_is_made_again(stage, engine_proxy):
 
 def test_a_container_is_proven_although_the_engine_tells_nothing(stage, engine_proxy):
     sent, container = deploy_late(stage)
-    engine_proxy.refused = "GET /events"
+    engine_proxy.always = ("GET /events", "dropped")
     try:
         engine_proxy.cut("GET /events")
         # Its health takes seven seconds, and twenty would be too long.
         assert sent.get(timeout=60)["seconds"]["prove"] < 15
         assert listens(engine_proxy) == []
     finally:
-        engine_proxy.refused = ""
+        engine_proxy.always = None
     assert looks(engine_proxy, container) <= 6
 
 
