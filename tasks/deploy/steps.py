@@ -428,7 +428,9 @@ def _restore(claim: Claim) -> None:
                     raise
                 log.warning("container_not_started_again", container=each.name, error=error.message)
         elif containers.labels.deployment_of(each) in restored:
-            # The one that it was made anew in place of, or one that was made and not noted.
+            # The one that it was made anew in place of, or one that was made and not noted. Who has lost the step would
+            # take what serves by now for that.
+            check_bounds(claim)
             containers.remove(each, force=True)
 
 

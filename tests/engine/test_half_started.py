@@ -9,6 +9,7 @@ import pytest
 from compose.jobimage import build_job_image
 from tests.chaos.victims import Engine as Victim
 from worker.engine import ContainerRef, ContainerSpec, Engine, is_half_started
+from worker.engine.errors import Subject, refused
 from worker.errors import EngineUnavailable
 from worker.labels import Labels
 
@@ -58,3 +59,13 @@ def test_no_start_gets_over_it_and_what_is_made_anew_starts(victim, monkeypatch)
         started = containers.start(made)
         assert (started.state, started.ports) == ("running", {"8080/tcp": 29_092})
         containers.remove(made, force=True)
+
+
+@pytest.mark.parametrize("way", ["", "failed to create task for container: "])
+@pytest.mark.parametrize("text", ["task c0ffee: already exists: unknown", "id already in use"])
+def test_it_is_told_by_the_engines_words_alone(way, text):
+    assert is_half_started(refused(Subject("start", container="shop"), 500, way + text))
+
+
+def test_an_engine_that_fails_otherwise_has_not_lost_track_of_it():
+    assert not is_half_started(refused(Subject("start", container="shop"), 500, "context deadline exceeded"))

@@ -145,7 +145,7 @@ class Containers:
         }
         with engine_errors("create", container=name, image=known["Config"]["Image"]):
             # The stubs leave it untyped.
-            created = self._api.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
+            created = self._api.create_container_from_config(config=config, name=name)  # type: ignore[no-untyped-call]
         for network, asked in ends.items():
             with engine_errors("attach", network=network, container=name):
                 self._api.connect_container_to_network(created["Id"], network, **asked)
