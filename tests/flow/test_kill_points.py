@@ -245,6 +245,7 @@ class Outcome:
     containers: list[dict] = field(default_factory=list)
     remains: dict = field(default_factory=dict)
     wanted_name: str = ""
+    alias: str = ""
     led_to: dict | None = None
     """What the hook was told at last."""
     networks: tuple[str, ...] = ()
@@ -331,10 +332,11 @@ class Lane:
             if story != "first deployment":
                 outcome.known_as = json.loads(stage.record(old["deployment_id"])["found"])["container_id"]
         outcome.led_to = next((each for each in reversed(self.hook.told) if each["event"] == "cutover"), None)
+        outcome.alias = stage.project
         outcome.wanted_name = f"/{self.installation.namespace}-{stage.project}-{stage.name}-latest"
 
     def _deployment(self, stage, image, **more):
-        return stage.deployment(self.images[image], aliases=["web"], network=self.further, **more)
+        return stage.deployment(self.images[image], aliases=[stage.project], network=self.further, **more)
 
     def _order(self, stage, story):
         return {"project": stage.project, "stage": stage.name, **ORDERS[story]}
@@ -475,7 +477,7 @@ def check_deployment(story, outcome):
     assert container["HostConfig"]["RestartPolicy"]["Name"] == "always"
     joined = container["NetworkSettings"]["Networks"]
     assert set(joined) == set(outcome.networks)
-    assert all("web" in each["Aliases"] for each in joined.values())
+    assert all(outcome.alias in each["Aliases"] for each in joined.values())
     if story in HOOKED:
         assert outcome.led_to["container_id"] == container["Id"]
         bound = container["NetworkSettings"]["Ports"]["8080/tcp"]
