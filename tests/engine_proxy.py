@@ -32,6 +32,8 @@ _NO_HTTP = b"I am not the engine.\r\n\r\n"
 #: What is answered in the place of the engine, which never sees the request.
 _INSTEAD = {
     "500": b'HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: 21\r\n\r\n{"message":"no idea"}',
+    "half-started": b"HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: 50\r\n\r\n"
+    b'{"message":"task c0ffee: already exists: unknown"}',
     "dropped": b"",
     "garbage": _NO_HTTP,
     "nonsense": b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 13\r\n\r\n[[1], "a", 2]',

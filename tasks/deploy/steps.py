@@ -20,7 +20,7 @@ from tasks.pull import fetch
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
-from worker.engine import Container, ContainerRef, Image, Listed, PullProgress, engine
+from worker.engine import Container, ContainerRef, Image, Listed, PullProgress, engine, is_half_started
 from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
 from worker.keyring import keyring
 from worker.labels import Label, container_name
@@ -325,13 +325,13 @@ def revert(claim: Claim) -> Done:
 @step(Step.UNDO)
 def undo(claim: Claim) -> Done:
     """Remove what this deployment made, start again what it stopped, and give back a name that it took."""
-    containers, wanted = engine().containers, _wanted_name(claim)
+    containers = engine().containers
     with _told_in_time(claim):
         _restore(claim)
         check_bounds(claim)
         for each in _older_instances(claim):
-            lost = plan.temporary_name(wanted, containers.labels.deployment_of(each))
-            if each.name == lost and not containers.find_named(wanted):
+            wanted, lost, _ = each.name.partition(plan.temporary_name("", containers.labels.deployment_of(each)))
+            if lost and not containers.find_named(wanted):
                 containers.rename(each, wanted)
     return Done(claim.found)
 
@@ -415,17 +415,38 @@ def _restore(claim: Claim) -> None:
     containers = engine().containers
     for each in containers.labelled(containers.labels.select(deployment=claim.id)):
         containers.remove(each, force=True)
-    for each in _older_instances(claim):
+    older = _older_instances(claim)
+    restored = {containers.labels.deployment_of(each) for each in older if each.id in claim.found.displaced}
+    for each in older:
         if each.id in claim.found.displaced:
             check_bounds(claim)
             try:
                 containers.set_restart_policy(each, containers.labels.restart_policy_of(each))
-                containers.start(each)
+                _start_displaced(claim, each)
             except DeploymentError as error:
                 # The stage is kept from a version that would start, as long as this is tried.
                 if error.retryable or claim.attempt < MOST_ATTEMPTS:
                     raise
                 log.warning("container_not_started_again", container=each.name, error=error.message)
+        elif containers.labels.deployment_of(each) in restored:
+            # The one that it was made anew in place of, or one that was made and not noted. Who has lost the step would
+            # take what serves by now for that.
+            check_bounds(claim)
+            containers.remove(each, force=True)
+
+
+def _start_displaced(claim: Claim, container: Listed) -> None:
+    """Start it again; one that the engine has lost track of is made anew for a further attempt to start."""
+    containers = engine().containers
+    try:
+        containers.start(container)
+    except EngineUnavailable as error:
+        if is_half_started(error):
+            deployment_id = containers.labels.deployment_of(container)
+            made = containers.make_anew(container, plan.temporary_name(container.name, deployment_id))
+            noted = deployments().note_made_anew(claim, deployment_id, container.id, made)
+            log.warning("container_made_anew", container=container.name, noted=noted, error=error.message)
+        raise
 
 
 def _still_proven(claim: Claim) -> Container | None:

@@ -45,9 +45,6 @@ class Ordeal:
     engine_kills: int = 3
     pace: float = 0.6
     """Seconds between two orders on average, over all producers."""
-    stop_first: bool = True
-    """Whether some stages stop the old version first. An engine that is killed in the very moment in which that is
-    started again can be left with half of it, which no start gets over (`task …: already exists`)."""
     patience: float = 180
     """Seconds until all must be quiet after the last order."""
 
@@ -73,9 +70,7 @@ class _Run:
     def __init__(self, ordeal, folder, stack):
         self.ordeal, self.folder, self.stack = ordeal, folder, stack
         self.rng = random.Random(ordeal.seed)
-        self.orders = asked.draw(
-            self.rng, ordeal.deployments, ordeal.stages, ordeal.pace * PRODUCERS, stop_first=ordeal.stop_first
-        )
+        self.orders = asked.draw(self.rng, ordeal.deployments, ordeal.stages, ordeal.pace * PRODUCERS)
         self.redis, self.engine = self._started(Redis(folder)), self._started(Engine(folder))
         self.api = stack.enter_context(contextlib.closing(docker.APIClient(self.engine.host, version="auto")))
         self.keys = stack.enter_context(redis.Redis.from_url(self.redis.url, decode_responses=True))

@@ -40,12 +40,10 @@ class Order:
         return self.image in GOOD
 
 
-def draw(rng, count, stages, pace, *, stop_first):
+def draw(rng, count, stages, pace):
     """Orders of all kinds, `pace` seconds apart on average."""
     names = [f"stage{number}" for number in range(stages)]
     habits = dict(zip(names, HABITS, strict=False))
-    if not stop_first:
-        habits = {name: more for name, more in habits.items() if not more.keys() & {"strategy", "volumes"}}
     last = dict.fromkeys(names, GOOD[0])
     orders = []
     while len(orders) < count:

@@ -109,7 +109,11 @@ def _of_stages(orders, scene):
 
 
 def _result(order, scene):
-    return scene.results[order.id]["result"]
+    """What came of a success, with the id that its container has by now: it may have been made anew since."""
+    result = scene.results[order.id]["result"]
+    # Of one that changed nothing, that is the deployment whose container it found.
+    found = json.loads(scene.records[result["instance_id"]]["found"])
+    return {**result, "container_id": found["container_id"]}
 
 
 def _of_stage(stage, containers, newest, result, staying):

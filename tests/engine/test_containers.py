@@ -62,6 +62,57 @@ def test_all_that_is_asked_for_is_applied(raw, engine, create, network, name):
     raw.remove_volume(volume)
 
 
+def test_what_is_made_anew_has_all_that_the_one_before_had(engine, raw, create, network, name):
+    other, volume = engine.networks.create(f"{name}-other").name, f"{name}-data"
+    address = str(engine.networks.get(network).spare[77])
+    made = create(
+        labels={**engine.containers.labels.select(project="shop"), "a": "b"},
+        environment={"A": "b=c"},
+        ports={"8080/tcp": None, "9090/udp": 29_093},
+        aliases=["web"],
+        address=address,
+        command=["/bin/busybox", "sleep", "60"],
+        user="1000:1000",
+        volumes={volume: "/data"},
+        memory=64 * 1024**2,
+        cpus=0.5,
+        pids=50,
+        read_only=True,
+        init=True,
+        stop_timeout=7,
+        restart="on-failure:3",
+    )
+    engine.networks.connect(other, made, ["web2"])
+    before = raw.inspect_container(made.id)
+    anew = ContainerRef(engine.containers.make_anew(made, f"{name}-anew"), f"{name}-anew")
+    engine.containers.remove(made, force=True)
+    after = raw.inspect_container(anew.id)
+    assert {**after["Config"], "Hostname": ""} == {**before["Config"], "Hostname": ""}
+    assert {**after["HostConfig"], "VolumesFrom": None} == before["HostConfig"]
+    assert after["Image"] == before["Image"]
+    started = engine.containers.start(anew)
+    assert after["Config"]["Hostname"] == anew.id[:12]
+    assert started.addresses[network] == address
+    assert {"web"} <= set(started.aliases[network])
+    assert {"web2"} <= set(started.aliases[other])
+    engine.containers.remove(anew, force=True)
+    raw.remove_network(other)
+    raw.remove_volume(volume)
+
+
+def test_what_is_made_anew_has_the_anonymous_volumes_and_takes_them_along(engine, raw, shop, network, name):
+    host_config = raw.create_host_config(network_mode=network)
+    old = raw.create_container(shop.id, name=name, volumes=["/anonymous"], host_config=host_config)["Id"]
+    for number in range(2):
+        anew = engine.containers.make_anew(ContainerRef(old, name), f"{name}-{number}")
+        (volume,) = raw.inspect_container(old)["Mounts"]
+        engine.containers.remove(ContainerRef(old, name), force=True)
+        assert [each["Name"] for each in raw.inspect_container(anew)["Mounts"]] == [volume["Name"]]
+        old = anew
+    engine.containers.remove(ContainerRef(old, name), force=True)
+    assert raw.volumes(filters={"name": volume["Name"]})["Volumes"] in (None, [])
+
+
 def test_a_started_container_is_reached_on_the_port_that_is_reported(engine, create):
     started = engine.containers.start(create(ports={"8080/tcp": None}))
     assert started.state == "running"

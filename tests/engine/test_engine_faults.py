@@ -56,6 +56,7 @@ OPERATIONS = {
     Images.list: lambda engine: engine.images.list(),
     Images.remove: lambda engine: engine.images.remove(LISTED),
     Containers.create: lambda engine: engine.containers.create(SPEC),
+    Containers.make_anew: lambda engine: engine.containers.make_anew(SHOP, "the-shop-anew"),
     Containers.inspect: lambda engine: engine.containers.inspect("the-shop"),
     Containers.managed: lambda engine: engine.containers.managed("the-shop"),
     Containers.labelled: lambda engine: engine.containers.labelled({}),

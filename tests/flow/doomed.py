@@ -39,9 +39,9 @@ _FORKS.set_forkserver_preload(
 class Doom:
     """What kills a worker: the moment, `before` or `after`, of an effect's `time`-th occurrence once it is armed.
 
-    An effect is a pattern for one of: `receipt of message`, `accept`, `claim STEP`, `commit STEP`, `close`,
-    `send TASK`, `METHOD /path/at/the/engine`, `result STATE`, `lock NAME`, `hook EVENT REASON`. What comes to one of
-    `held` waits there for its death.
+    An effect is a pattern for one of: `receipt of message`, `accept`, `claim STEP`, `commit STEP`, `note made anew`,
+    `close`, `send TASK`, `METHOD /path/at/the/engine`, `result STATE`, `lock NAME`, `hook EVENT REASON`. What comes to
+    one of `held` waits there for its death.
     """
 
     moment: str
@@ -86,6 +86,7 @@ class Doom:
         self.watch(Deployments, "accept", lambda *_: "accept")
         self.watch(Deployments, "claim", lambda _, __, step: f"claim {step}")
         self.watch(Deployments, "advance", lambda _, claim, *__, **___: f"commit {claim.step}")
+        self.watch(Deployments, "note_made_anew", lambda *_: "note made anew")
         self.watch(Deployments, "close", lambda *_: "close")
         self.watch(EngineApi, "send", lambda _, request, **__: f"{request.method} {_path(request)}")
         self.watch(redis.lock.Lock, "acquire", lambda lock, *_, **__: f"lock {lock.name}")

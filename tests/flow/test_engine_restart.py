@@ -1,6 +1,7 @@
-"""An engine that is killed while a container is proven: the worker goes on, and listens to it again."""
+"""An engine that is killed in the middle of a deployment."""
 
 import contextlib
+import json
 import time
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import docker
 import pytest
 
 from tests.chaos.victims import Engine
+from tests.flow.conftest import page
 
 pytestmark = pytest.mark.needs_private_engine
 
@@ -39,4 +41,36 @@ def test_an_engine_that_was_killed_is_listened_to_again(unserved_stage, victim, 
             latency = at["update"] - at["health_status: healthy"]
             record_property("figure", f"proof after the engine's death: {latency * 1000:.0f} ms after the event")
             assert latency < 2.5
+            engine.remove_container(left["Id"], force=True)
+
+
+def test_an_old_version_that_the_engine_was_killed_at_while_it_started_it_serves_again(
+    unserved_stage, victim, images, record_property
+):
+    shop = images("shop", "unchecked", page="the old one", healthcheck=None)
+    broken = images("broken", "at-once", healthcheck=None, command=["/bin/busybox", "sh", "-c", "exit 3"])
+    unserved_stage.installation.add_credential()
+    with contextlib.closing(docker.APIClient(victim.host, version="auto")) as engine:
+        stage = replace(unserved_stage, engine=engine)
+        with stage.installation.worker(stage.client, DOCKER_HOST=victim.host):
+            old = stage.deploy(shop)
+            # There as long as containerd has the container in hand: its end and its next start are to be seen.
+            tasks = victim.folder / "x" / "containerd" / "daemon" / "io.containerd.runtime.v2.task" / "moby"
+            task = tasks / old["container_id"]
+            assert task.exists()
+            sent = stage.send("docker.deploy", **stage.deployment(broken, strategy="stop-first"))
+            stage.until(lambda: not task.exists())
+            stage.until(task.exists)
+            victim.die_for(0)
+            error = sent.get(timeout=90, propagate=False)
+            assert type(error).__name__ == "StartFailed"
+            stage.until(lambda: stage.record(sent.id)["step"] == "ended")
+            (left,) = [engine.inspect_container(each["Id"]) for each in stage.containers()]
+            was_made_anew = left["Id"] != old["container_id"]
+            record_property("figure", f"an old version whose start the engine died at: made anew {was_made_anew}")
+            assert (left["Name"], left["State"]["Status"]) == (f"/{old['container_name']}", "running")
+            assert json.loads(stage.record(old["deployment_id"])["found"])["container_id"] == left["Id"]
+            assert left["HostConfig"]["RestartPolicy"]["Name"] == "always"
+            ports = {"8080/tcp": int(left["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"])}
+            assert page({"ports": ports}) == "the old one"
             engine.remove_container(left["Id"], force=True)

@@ -6,13 +6,16 @@ have ended.
 """
 
 import contextlib
+import json
 import os
 import queue
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import docker
 import pytest
@@ -20,6 +23,7 @@ import redis
 from celery import Celery
 
 from tests.conftest import own_database
+from tests.engine_proxy import EngineProxy
 from tests.flow.conftest import Installation, Stage
 from tests.flow.doomed import Doom, start_worker
 from tests.flow.hook import Hook
@@ -135,6 +139,17 @@ STOP_FIRST_AND_BROKEN = {
     "revert committed, next not sent": after("commit revert"),
     "undone twice, not committed": before("commit undo"),
 }
+# The engine was killed while it started the old one again, and refuses each further start of that.
+HALF_STARTED = {
+    "half of the old one noticed": before("POST /containers/create", time=2),
+    "old one made anew, on one of its networks": after("POST /containers/create", time=2),
+    "old one made anew, not noted": before("note made anew"),
+    "old one made anew and noted": after("note made anew"),
+    "made anew and started, half of the old one there": after("POST /containers/[^/]+/start", time=3),
+    "half of the old one removed": after("DELETE /containers/[^/]+", time=2),
+    "reverted to what was made anew": after("commit revert"),
+    "what was made anew has its name": after("POST /containers/[^/]+/rename"),
+}
 WITH_HOOK = {
     "cutover claimed": after("claim cutover"),
     "hook told, not committed": after("hook cutover deployed"),
@@ -184,6 +199,7 @@ STORIES = {
     "replacement": REPLACEMENT,
     "stop-first": STOP_FIRST,
     "stop-first and broken": STOP_FIRST_AND_BROKEN,
+    "half of the old one": HALF_STARTED,
     "with hook": WITH_HOOK,
     "hook refuses": HOOK_REFUSES,
     "first deployment": FIRST_DEPLOYMENT,
@@ -195,11 +211,18 @@ STORIES = {
     "restart of two": RESTART_OF_TWO,
     "removal of two": REMOVAL_OF_TWO,
 }
-IMAGES = {"broken image": "broken", "stop-first and broken": "broken", "candidate ends": "ending"}
-HOOKED = {"stop-first and broken", "with hook", "hook refuses"}
+IMAGES = {
+    "broken image": "broken",
+    "stop-first and broken": "broken",
+    "half of the old one": "broken",
+    "candidate ends": "ending",
+}
+STOPS_FIRST = {"stop-first", "stop-first and broken", "half of the old one"}
+HOOKED = {"stop-first and broken", "half of the old one", "with hook", "hook refuses"}
 FAILS = {
     "broken image": "StartFailed",
     "stop-first and broken": "StartFailed",
+    "half of the old one": "StartFailed",
     "candidate ends": "StartFailed",
     "hook refuses": "CutoverFailed",
 }
@@ -216,10 +239,13 @@ class Outcome:
     """From the kill until all had ended."""
     before: str | None = None
     """The container that served before."""
+    known_as: str | None = None
+    """The same, as the record of its deployment calls it at the end."""
     result: object = None
     containers: list[dict] = field(default_factory=list)
     remains: dict = field(default_factory=dict)
     wanted_name: str = ""
+    alias: str = ""
     led_to: dict | None = None
     """What the hook was told at last."""
     networks: tuple[str, ...] = ()
@@ -240,6 +266,10 @@ class Lane:
         self.hook = stack.enter_context(Hook(self.installation.environment["DW_CUTOVER_KEY"]))
         stack.callback(self.hook.shutdown)
         threading.Thread(target=self.hook.serve_forever, daemon=True).start()
+        # pytest's own folders can be longer than the 107 bytes that a socket's path may have.
+        short = stack.enter_context(tempfile.TemporaryDirectory(prefix="dw-"))
+        self.proxy = EngineProxy(Path(short) / "engine.sock", required("DOCKER_HOST"))
+        stack.callback(self.proxy.close)
         self.further = f"{self.installation.namespace}-further"
         ours = {"docker-watcher.namespace": self.installation.namespace}
         stack.callback(remove_managed, self.engine, self.installation.namespace)
@@ -263,12 +293,16 @@ class Lane:
     def _play(self, story, doom, stage, log, outcome):
         network = f"{stage.project}-net" if story == "first deployment" else self.installation.network
         environment = {**self.installation.environment, "DW_NETWORK": network}
+        if story == "half of the old one":
+            environment["DOCKER_HOST"] = f"unix://{self.proxy.server_address}"
         outcome.networks = (network, self.further)
         self.hook.told.clear()
         self.hook.on_told = lambda told: self._answer(story, told)
         with working(environment, log, doom) as doomed:
             if story != "first deployment":
-                outcome.before = self._done(stage, "docker.deploy", self._deployment(stage, "old"))["container_id"]
+                old = self._done(stage, "docker.deploy", self._deployment(stage, "old"))
+                outcome.before = old["container_id"]
+                self.proxy.spoiled = (f"POST /containers/{outcome.before}/start", "half-started")
             if story in ORDERS:
                 self._done(stage, "docker.deploy", self._deployment(stage, "new", keep=2))
             if story == "restart of two":
@@ -295,11 +329,14 @@ class Lane:
             outcome.remains = self.settled(stage, killed + ENDS_WITHIN)
             outcome.seconds = time.monotonic() - killed
             outcome.containers = [self.engine.inspect_container(each["Id"]) for each in stage.containers()]
+            if story != "first deployment":
+                outcome.known_as = json.loads(stage.record(old["deployment_id"])["found"])["container_id"]
         outcome.led_to = next((each for each in reversed(self.hook.told) if each["event"] == "cutover"), None)
+        outcome.alias = stage.project
         outcome.wanted_name = f"/{self.installation.namespace}-{stage.project}-{stage.name}-latest"
 
     def _deployment(self, stage, image, **more):
-        return stage.deployment(self.images[image], aliases=["web"], network=self.further, **more)
+        return stage.deployment(self.images[image], aliases=[stage.project], network=self.further, **more)
 
     def _order(self, stage, story):
         return {"project": stage.project, "stage": stage.name, **ORDERS[story]}
@@ -313,7 +350,7 @@ class Lane:
 
     def _more(self, story):
         """What its deployment asks for beside what all do."""
-        strategy = {"strategy": "stop-first"} if story in {"stop-first", "stop-first and broken"} else {}
+        strategy = {"strategy": "stop-first"} if story in STOPS_FIRST else {}
         return strategy | ({"cutover": {"url": self.hook.url}} if story in HOOKED else {})
 
     def _answer(self, story, told):
@@ -440,14 +477,15 @@ def check_deployment(story, outcome):
     assert container["HostConfig"]["RestartPolicy"]["Name"] == "always"
     joined = container["NetworkSettings"]["Networks"]
     assert set(joined) == set(outcome.networks)
-    assert all("web" in each["Aliases"] for each in joined.values())
+    assert all(outcome.alias in each["Aliases"] for each in joined.values())
     if story in HOOKED:
         assert outcome.led_to["container_id"] == container["Id"]
         bound = container["NetworkSettings"]["Ports"]["8080/tcp"]
         assert str(outcome.led_to["ports"]["8080/tcp"]) in {each["HostPort"] for each in bound}
     if story in FAILS:
         assert type(outcome.result).__name__ == FAILS[story]
-        assert container["Id"] == outcome.before
+        assert container["Id"] == outcome.known_as
+        assert (container["Id"] != outcome.before) == (story == "half of the old one")
     else:
         assert outcome.result["state"] == "live"
         assert container["Id"] == outcome.result["container_id"]

@@ -43,6 +43,8 @@ class Container:
     foreign: bool = False
     """Not this installation's: nothing may touch it."""
     stopped_by_user: bool = False
+    half_started: bool = False
+    """The engine was killed while it started this one, and lost track of it."""
 
     def live_until(self, now):
         life = self.image.life
@@ -107,10 +109,15 @@ class EngineApi:
             stays = container.policy == "unless-stopped" and container.stopped_by_user
             is_to_run = container.policy in _RESTARTED and not stays and container.state == "exited"
             # One that can't start is not tried again.
-            if is_to_run and not self._holder_of(container.fixed_port):
+            if is_to_run and not container.half_started and not self._holder_of(container.fixed_port):
                 self._run(container)
                 container.came_back = True
         self.changes += 1
+
+    def lose_track_of(self, name):
+        """Be as if killed while starting a container, and started again, with all others as they were."""
+        found = self._get(name)
+        found.half_started = found.half_started or found.state != "running"
 
     def add_foreign(self, name, labels, image):
         container = Container(self._new_id("container"), name, image, labels, self._clock.now, foreign=True)
@@ -167,21 +174,29 @@ class EngineApi:
 
     @call
     def create_container(self, *, image, name, labels, host_config, networking_config, **_):
-        self._refuse_taken(name)
-        container = Container(
-            id=self._new_id("container"),
-            name=name,
+        return self._make(
+            name,
             image=BY_NAME[image],
             labels=labels,
-            created=self._clock.now,
             policy=host_config["restart_policy"]["Name"],
             fixed_port=host_config["port_bindings"]["8080/tcp"],
             volumes=tuple(bind.partition(":")[0] for bind in host_config["binds"]),
             aliases={net: list(end["Aliases"]) for net, end in networking_config["EndpointsConfig"].items()},
         )
-        self.containers_by_id[container.id] = container
-        self.changes += 1
-        return {"Id": container.id}
+
+    @call
+    def create_container_from_config(self, config, name):
+        host_config, ends = config["HostConfig"], config["NetworkingConfig"]["EndpointsConfig"]
+        (like,) = map(self._get, host_config["VolumesFrom"])
+        return self._make(
+            name,
+            image=BY_NAME[config["Image"]],
+            labels=config["Labels"],
+            policy=host_config["RestartPolicy"]["Name"],
+            fixed_port=host_config["PortBindings"]["8080/tcp"],
+            volumes=like.volumes,
+            aliases={net: list(end["Aliases"]) for net, end in ends.items()},
+        )
 
     @call
     def inspect_container(self, container):
@@ -195,7 +210,11 @@ class EngineApi:
             "Image": found.image.id,
             "Created": datetime.fromtimestamp(found.created, UTC).isoformat(),
             "RestartCount": 0,
-            "HostConfig": {"RestartPolicy": {"Name": found.policy}},
+            "HostConfig": {
+                "RestartPolicy": {"Name": found.policy},
+                "NetworkMode": "shared",
+                "PortBindings": {"8080/tcp": found.fixed_port},
+            },
             "Config": {"Image": found.image.id, "Labels": found.labels, "Env": []},
             "State": {
                 "Status": found.state,
@@ -239,6 +258,8 @@ class EngineApi:
     @call
     def start(self, container):
         found = self._touch(container)
+        if found.half_started:
+            raise _refusal(500, f"task {found.id}: already exists: unknown")
         if found.state != "running":
             missing = [name for name in found.aliases if name not in self.networks_by_name]
             if missing:
@@ -339,6 +360,13 @@ class EngineApi:
         pass
 
     # What these share
+
+    def _make(self, name, **made):
+        self._refuse_taken(name)
+        container = Container(self._new_id("container"), name, created=self._clock.now, **made)
+        self.containers_by_id[container.id] = container
+        self.changes += 1
+        return {"Id": container.id}
 
     def _containers(self):
         for container in self.containers_by_id.values():

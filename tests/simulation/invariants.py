@@ -45,6 +45,8 @@ class Invariants:
         """Containers that were found healthy once."""
         self._promoted = {}
         """Containers that were proven and promoted, to their stages."""
+        self._made_anew = {}
+        """Containers that the engine had lost track of, to those that took their places."""
         self._late = {}
         """By a container's id: whether it was made when its deployment was done with making it."""
         self._cancelled = {}
@@ -77,6 +79,10 @@ class Invariants:
             self._fail(f"{record['holder']} claimed {deployment_id}, which {before['holder']} holds")
         if what[0] == "accept" and record and not before:
             self.accepted.append(deployment_id)
+        if what[0] == "anew" and answer:
+            if what[3] != before["fence"]:
+                self._fail(f"an earlier holder noted what it made anew for {deployment_id}")
+            self._note_made_anew(_displaced_of(before), _displaced_of(record))
         if record.get("step") != before.get("step"):
             self._note_step(deployment_id, before.get("step"), record)
         return answer
@@ -93,6 +99,20 @@ class Invariants:
             self._note_promoted(deployment_id, record)
         if step == "ended":
             self._check_left(deployment_id, record)
+
+    def _note_made_anew(self, before, after):
+        for old, new in zip(before, after, strict=True):
+            if old != new:
+                self._made_anew[old] = new
+                self._proven.add(new)
+                self._promoted = {new if each == old else each: stage for each, stage in self._promoted.items()}
+                self._late |= {old: True, new: self._late[old]}
+
+    def _present(self, container_id):
+        """The id by which a container goes by now."""
+        while container_id in self._made_anew:
+            container_id = self._made_anew[container_id]
+        return container_id
 
     def _check_left(self, deployment_id, record):
         """Of what a deployment has made, only what is live stays; without a record, nobody can tell."""
@@ -245,7 +265,8 @@ class Invariants:
         error = self._error_of(asked.id)
         state, result = self._world.results.stored.get(asked.id, (None, None))
         if error is None:
-            consistent = state == "SUCCESS" and result["container_id"] == _container_of(record)
+            same = self._present(result["container_id"]) == self._present(_container_of(record))
+            consistent = state == "SUCCESS" and same
         else:
             # A copy of the message that finds no Redis at each of its tries fails of that, whatever it is a copy of.
             consistent = state == "FAILURE" and isinstance(result, (type(error), redis.RedisError))
@@ -314,7 +335,8 @@ class Invariants:
         succeeded = [each for each in self.accepted_of(stage) if not self._record(each)["error"]]
         found = {each.id: each for each in self._managed() if self._stage_of(each) == stage}
         # One that changed nothing has the container of the one before it.
-        went_live = list(dict.fromkeys(_container_of(self._record(each)) for each in reversed(succeeded)))
+        ids = (self._present(_container_of(self._record(each))) for each in reversed(succeeded))
+        went_live = list(dict.fromkeys(ids))
         if succeeded:
             keep = self._asked[succeeded[-1]].arguments["keep"]
             is_right = went_live[0] in found and set(went_live[:keep]) == found.keys()

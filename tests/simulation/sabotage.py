@@ -174,6 +174,18 @@ ALL = {
         "containers.set_restart_policy(each, containers.labels.restart_policy_of(each))",
         "pass",
     ),
+    "make nothing anew of what made room": Code(
+        steps._start_displaced,  # noqa: SLF001
+        "if is_half_started(error):",
+        "if False:",
+    ),
+    "keep beside it what was made anew": Code(
+        steps._restore,  # noqa: SLF001
+        "elif containers.labels.deployment_of(each) in restored:",
+        "elif False:",
+    ),
+    "note only where it serves what was made anew": Script("anew", "redis.call('HSET', KEYS[1], 'found', ARGV[2])", ""),
+    "note only where it made room what was made anew": Script("anew", "if own then", "if false then"),
     "leave a restart policy to what made room": Code(
         steps.promote, 'containers.set_restart_policy(each, "no")', "pass"
     ),

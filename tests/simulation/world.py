@@ -30,7 +30,10 @@ _ALARMS = f"{PREFIX}alarms:local"
 # Seconds that an effect takes: mostly, and now and then.
 _USUALLY = {"redis": 0.001, "results": 0.001, "broker": 0.001, "engine": 0.02, "hook": 0.05}
 _TAKE_LONG = {"start": 0.3, "remove_container": 0.2, "stop": 0.5, "pull": 1.5}
+_MAKES = {"create_container", "create_container_from_config"}
 _SELDOM, _LONG = 0.03, 1.0
+# How often the engine is killed at a start, by the step; as the old version is seldom started again, often then.
+_HALF_STARTED = {Step.START: 0.05, Step.REVERT: 0.5, Step.UNDO: 0.5}
 
 
 class World:
@@ -39,6 +42,8 @@ class World:
     def __init__(self, seed):
         self.seed = seed
         self.random = random.Random(seed)
+        # Of its own, so that what it befalls has no part in what else befalls a run.
+        self._dice = random.Random(f"half-started {seed}")
         self.clock = Clock()
         self.story = Story(self.clock)
         self.scheduler = Scheduler(self.clock)
@@ -183,8 +188,8 @@ class World:
         if fate is Fate.KILLED_BEFORE:
             self._die(process, what, fate)
         try:
-            failed = self._prevented(activity, system, what[0], fate)
-            if not failed and fate is Fate.LOST_REPLY and what[0] == "create_container":
+            failed = self._prevented(activity, system, what, fate)
+            if not failed and fate is Fate.LOST_REPLY and what[0] in _MAKES:
                 failed = faults.error(system, fate)
                 self._do_without_reply(what, action)
             answer = None if failed else self.invariants.watched(system, what, action)
@@ -216,17 +221,19 @@ class World:
         self.scheduler.sleep(seconds)
         activity.calling = None
 
-    def _prevented(self, activity, system, call, fate):
+    def _prevented(self, activity, system, what, fate):
         """The error that keeps an effect from being done."""
-        process = activity.process
+        process, call = activity.process, what[0]
         if fate in {Fate.REFUSED, Fate.FAILED_INSIDE}:
             return faults.error(system, fate)
         if activity.line and activity.line.is_shut_down and system == "engine":
             return faults.error(system, Fate.LOST_REPLY)
-        if system == "engine" and self.engine_down:
+        if system == "engine" and (self.engine_down or self._harms_as_late(activity, call)):
             return faults.error(system, Fate.REFUSED)
-        if system == "engine" and self._harms_as_late(activity, call):
-            return faults.error(system, Fate.REFUSED)
+        if call == "start" and activity.claim and self._dice.random() < _HALF_STARTED[activity.claim.step]:
+            self.weather.suffered += faults.MUCH
+            self.engine.lose_track_of(what[1])
+            return faults.error(system, Fate.LOST_REPLY)
         if system not in {"engine", "hook"} and process.cut_off_until > self.clock.now:
             return faults.error(system, Fate.REFUSED)
         return None
@@ -285,7 +292,7 @@ class World:
 
     def _do_without_reply(self, what, action):
         # One that hangs may get to it much later. Only of making something is that promised to do no harm.
-        if what[0] == "create_container" and self.random.random() < 0.5:
+        if what[0] in _MAKES and self.random.random() < 0.5:
             self.scheduler.after(self.random.uniform(0, _LATEST), lambda: self._do_now(action))
         else:
             self._do_now(action)

@@ -405,6 +405,43 @@ def test_ports_are_noted_of_what_has_ended_and_once(records):
     assert records.standings(["a"])["a"].container_id == "c"
 
 
+def at_undo(records, deployment_id, displaced):
+    records.accept(deployment_id, spec())
+    claim = records.claim(deployment_id, Step.PULL)
+    records.advance(claim, Step.UNDO, Found(displaced=displaced), TROUBLE)
+    return records.claim(deployment_id, Step.UNDO)
+
+
+def test_what_was_made_anew_is_noted_where_it_serves_and_where_it_made_room(records):
+    records.accept("old", spec())
+    records.advance(records.claim("old", Step.PULL), Step.REPORT, Found(container_id="c", ports={"8080/tcp": 1}))
+    records.close(records.claim("old", Step.REPORT))
+    claim = at_undo(records, "new", ["b", "c"])
+    assert records.note_made_anew(claim, "old", "c", "d")
+    assert claim.found.displaced == ["b", "d"]
+    assert records.standings(["old"])["old"].container_id == "d"
+    assert records.standings(["old"])["old"].ports == {"8080/tcp": 1}
+    records.retry(claim, 0, TROUBLE)
+    assert claimed_later(records, "new", Step.UNDO).found.displaced == ["b", "d"]
+
+
+def test_what_was_made_anew_is_noted_of_one_without_a_record(records):
+    claim = at_undo(records, "new", ["c"])
+    assert records.note_made_anew(claim, "old", "c", "d")
+    assert claim.found.displaced == ["d"]
+    assert not records.is_known("old")
+
+
+def test_who_has_lost_a_step_notes_nothing_of_what_it_made_anew(records):
+    records.accept("old", spec())
+    records.advance(records.claim("old", Step.PULL), Step.REPORT, Found(container_id="c"))
+    records.close(records.claim("old", Step.REPORT))
+    claim = at_undo(records, "new", ["c"])
+    later = claimed_later(records, "new", Step.UNDO)
+    assert not records.note_made_anew(claim, "old", "c", "d")
+    assert (claim.found, records.standings(["old"])["old"].container_id) == (later.found, "c")
+
+
 def test_a_cancelled_step_that_nobody_is_at_is_due_at_once(records):
     records.accept("a", spec())
     records.wait(records.claim("a", Step.PULL), 60, Found())

@@ -29,7 +29,7 @@ def container(order, state="running", **more):
 
 def succeeded(order):
     value = {"state": "live", "container_id": f"container of {order.id}", "container_name": order.id}
-    return {"status": "SUCCESS", "result": value}
+    return {"status": "SUCCESS", "result": {**value, "instance_id": order.id}}
 
 
 def failed(kind, **facts):
@@ -47,7 +47,7 @@ def error_of(kind):
 def scene(**changed):
     """Two versions and a broken one, of which the second is live."""
     foreign = {"State": {"Status": "running"}, "RestartCount": 0}
-    return Scene(
+    seen = Scene(
         **{
             "records": {"first": record(1), "second": record(2), "broken": record(3, "StartFailed")},
             "results": {
@@ -61,6 +61,9 @@ def scene(**changed):
             **changed,
         }
     )
+    for deployment_id, each in seen.records.items():
+        each.setdefault("found", json.dumps({"container_id": f"container of {deployment_id}"}))
+    return seen
 
 
 def breaches(seen, outages=()):
@@ -96,6 +99,14 @@ def test_what_is_right_is_no_breach():
 )
 def test_each_breach_is_found(seen, kind):
     assert kind in breaches(seen)
+
+
+def test_a_container_may_have_been_made_anew():
+    made_anew = record(2, found=json.dumps({"container_id": "another"}))
+    seen = changed("records", second=made_anew)
+    assert set(breaches(seen)) == {"wrong", "orphans"}
+    seen.containers = [container(SECOND, Id="another")]
+    assert breaches(seen) == []
 
 
 def superseded(by):

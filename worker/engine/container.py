@@ -128,6 +128,36 @@ class Containers:
         # The stubs ask for an endpoint; the SDK and the Engine API, for endpoints by network.
         return NetworkingConfig({spec.network: endpoint})  # type: ignore[arg-type]
 
+    def make_anew(self, container: Named, name: str) -> str:
+        """Create a container like one that isn't running, with its very volumes, and return its id.
+
+        It has all that the engine was told of that one, its networks, aliases and addresses included; what that one
+        has written elsewhere than to volumes, it lacks. Not idempotent, as `create`.
+
+        Raises ContainerNotFound, NameConflict, NetworkNotFound, SpecInvalid, EngineUnavailable.
+        """
+        with engine_errors("look", container=container.name):
+            known = self._api.inspect_container(container.id)
+        ends = {network: _asked_of(end, known["Id"]) for network, end in known["NetworkSettings"]["Networks"].items()}
+        # Not every engine takes more than one network here.
+        first = known["HostConfig"]["NetworkMode"]
+        end = self._api.create_endpoint_config(**ends.pop(first, {}))
+        config = {
+            **known["Config"],
+            # It is of the container's id, where none is given.
+            "Hostname": "",
+            # By their names, anonymous volumes would outlive their container.
+            "HostConfig": {**known["HostConfig"], "VolumesFrom": [known["Id"]]},
+            "NetworkingConfig": {"EndpointsConfig": {first: end}},
+        }
+        with engine_errors("create", container=name, image=known["Config"]["Image"]):
+            # The stubs leave it untyped.
+            created = self._api.create_container_from_config(config=config, name=name)  # type: ignore[no-untyped-call]
+        for network, asked in ends.items():
+            with engine_errors("attach", network=network, container=name):
+                self._api.connect_container_to_network(created["Id"], network, **asked)
+        return str(created["Id"])
+
     def inspect(self, container: str) -> Container:
         """Read any container.
 
@@ -342,6 +372,13 @@ def _binding(address: str | None, host_port: int | None) -> tuple[str, int] | tu
     if address is None:
         return host_port
     return (address,) if host_port is None else (address, host_port)
+
+
+def _asked_of(end: Mapping[str, Any], container_id: str) -> dict[str, Any]:
+    """What the engine was told of a container's end of a network."""
+    # The engine itself gives each container its id as an alias.
+    aliases = [alias for alias in end.get("Aliases") or () if alias != container_id[:SHORTEST_ID]]
+    return {"aliases": aliases or None, "ipv4_address": (end.get("IPAMConfig") or {}).get("IPv4Address")}
 
 
 def _restart_policy(text: str) -> dict[str, str | int]:

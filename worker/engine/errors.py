@@ -114,6 +114,9 @@ def _rule(
 
 
 _ANY_5XX = range(500, 600)
+# An engine that is killed while it starts a container can leave it to its containerd and forget it: by these words, on
+# 20.10, it refuses each further start.
+_HALF_STARTED = r"task \S+: already exists|id already in use"
 _RULES = (
     _rule(DiskFull, "free disk space on the engine's host", text=r"no space left on device"),
     # A pull's status tells little: 500 for most, or 200 with the error in the stream (status 0 here). The texts
@@ -166,6 +169,7 @@ _RULES = (
         r"network",
     ),
     _rule(NetworkNotFound, "check the network's name, or make it", "network", 404),
+    _rule(EngineUnavailable, "deploy it anew, should this last", "start restart", text=_HALF_STARTED),
     _rule(
         StartFailed,
         "check the image's command, user and mounts",
@@ -250,6 +254,11 @@ def _unanswered(subject: Subject, error: Exception) -> DeploymentError:
         f"{subject} failed: {what} ({text}); check that it runs and that DOCKER_HOST is right.",
         subject.facts(),
     )
+
+
+def is_half_started(error: DeploymentError) -> bool:
+    """Whether a container's start failed as any further one will, since the engine was killed in the middle of one."""
+    return isinstance(error, EngineUnavailable) and bool(re.search(_HALF_STARTED, error.message))
 
 
 def _short(text: str) -> str:

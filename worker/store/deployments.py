@@ -285,6 +285,30 @@ class Deployments:
         changed = found.model_copy(update={"ports": dict(ports)}).model_dump_json(exclude_defaults=True)
         return bool(self._run("ports", keys=[self._record(deployment_id)], args=[known, changed]))
 
+    def note_made_anew(self, claim: Claim, deployment_id: str, container_id: str, made: str) -> bool:
+        """Have a container that made room for the claim's deployment go by the id of the one made in its place.
+
+        Of both deployments, the claim's and the one whose container it is, which need have no record. False, and
+        nothing is changed, if the claim is lost, or if that one's record was changed at the same moment.
+        """
+        known = self._redis.hget(self._record(deployment_id), "found")
+        own = Found.model_validate_json(known or "{}").model_copy(update={"container_id": made})
+        displaced = [made if each == container_id else each for each in claim.found.displaced]
+        found = claim.found.model_copy(update={"displaced": displaced})
+        noted = self._run(
+            "anew",
+            keys=[self._record(claim.id), self._record(deployment_id)],
+            args=[
+                claim.fence,
+                found.model_dump_json(exclude_defaults=True),
+                known or "",
+                own.model_dump_json(exclude_defaults=True),
+            ],
+        )
+        if noted:
+            claim.found = found
+        return bool(noted)
+
     def stages(self) -> list[str]:
         """All stages that were ever deployed to, as `project/stage`."""
         return sorted(str(each) for each in self._redis.smembers(f"{self._prefix}stages"))
