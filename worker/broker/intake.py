@@ -47,6 +47,7 @@ end
 if not raw then return false end
 if #raw > tonumber(ARGV[2]) then
     -- Nobody's memory is to hold it, nor is its text. Celery writes headers behind the body.
+    redis.call('RPOP', list)
     return {{false, #raw, string.match(string.sub(raw, -{_END_LOOKED_AT}), '"id": ?"([%w_.-]+)"') or ''}}
 end
 local readable, tag = pcall(function() return cjson.decode(raw).properties.delivery_tag end)
