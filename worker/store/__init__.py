@@ -95,4 +95,5 @@ def network_lock(name: str) -> Lock:
     Entering raises `redis.exceptions.LockError` where another one has it for half a minute.
     """
     key = f"{key_prefix(settings())}lock:network:{settings().host}:{name}"
-    return Lock(connection(), key, timeout=settings().lease_seconds, blocking_timeout=30)
+    # A network that took longer than that to make is made all the same.
+    return Lock(connection(), key, timeout=settings().lease_seconds, blocking_timeout=30, raise_on_release_error=False)
