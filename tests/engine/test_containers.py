@@ -1,12 +1,15 @@
 """Containers, from creating to removing, each claim checked with the SDK's raw answer."""
 
 import socket
+import tempfile
 import time
 import urllib.request
 import uuid
 
 import pytest
 
+from tests.engine_proxy import EngineProxy
+from tests.services import required
 from worker.engine import ContainerRef, ContainerSpec, Engine
 from worker.errors import (
     ContainerNotFound,
@@ -111,6 +114,23 @@ def test_what_is_made_anew_has_the_anonymous_volumes_and_takes_them_along(engine
         old = anew
     engine.containers.remove(ContainerRef(old, name), force=True)
     assert raw.volumes(filters={"name": volume["Name"]})["Volumes"] in (None, [])
+
+
+def test_a_refusal_to_make_it_anew_repeats_no_secret(engine, create, name):
+    made = create(
+        labels=engine.containers.labels.select(project="shop", secrets="TOKEN"), secrets={"TOKEN": "canary-77"}
+    )
+    with tempfile.TemporaryDirectory(prefix="dw-") as folder:
+        proxy = EngineProxy(f"{folder}/engine.sock", required("DOCKER_HOST"))
+        proxy.once = ("POST /containers/create", "400 echo")
+        with (
+            Engine(labels=engine.containers.labels, host=f"unix://{folder}/engine.sock") as proxied,
+            pytest.raises(SpecInvalid) as refused,
+        ):
+            proxied.containers.make_anew(made, f"{name}-anew")
+        proxy.close()
+    assert "canary-77" not in f"{refused.value} {refused.value.facts} {refused.value.__cause__}"
+    engine.containers.remove(made, force=True)
 
 
 def test_a_started_container_is_reached_on_the_port_that_is_reported(engine, create):

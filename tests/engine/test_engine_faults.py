@@ -61,6 +61,7 @@ OPERATIONS = {
     Containers.managed: lambda engine: engine.containers.managed("the-shop"),
     Containers.labelled: lambda engine: engine.containers.labelled({}),
     Containers.addresses: lambda engine: engine.containers.addresses("the-shop-net"),
+    Containers.on_networks: lambda engine: engine.containers.on_networks(["the-shop-net"]),
     Containers.host_ports: lambda engine: engine.containers.host_ports(),
     Containers.find_named: lambda engine: engine.containers.find_named("the-shop"),
     Containers.start: lambda engine: engine.containers.start(SHOP),
@@ -77,7 +78,10 @@ OPERATIONS = {
     Networks.connect: lambda engine: engine.networks.connect("the-shop-net", SHOP),
     Networks.disconnect: lambda engine: engine.networks.disconnect("the-shop-net", SHOP),
 }
-NAMELESS = {Containers.host_ports, Containers.addresses, Containers.labelled, Containers.events, Images.list}
+NAMELESS = {
+    *(Containers.host_ports, Containers.addresses, Containers.on_networks, Containers.labelled),
+    *(Containers.events, Images.list),
+}
 # A start or stop answers 204 with no body, and one that is cut is none.
 HAVE_NO_BODY = {
     Containers.start,

@@ -97,7 +97,7 @@ def _said(secrets: Sequence[str], output: str) -> str:
     return shown[: -longest(secrets)] if is_cut else shown
 
 
-def _secrets(config: Mapping[str, Any], label: str) -> list[str]:
+def secrets_of(config: Mapping[str, Any], label: str) -> list[str]:
     names = (config.get("Labels") or {}).get(label, "").split(",")
     variables = dict(each.partition("=")[::2] for each in config.get("Env") or [])
     return [variables[name] for name in names if name in variables]
@@ -105,7 +105,7 @@ def _secrets(config: Mapping[str, Any], label: str) -> list[str]:
 
 def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:
     """Read `GET /containers/{id}/json`; the label names the variables whose values are secret."""
-    secrets = _secrets(data["Config"], secrets_label)
+    secrets = secrets_of(data["Config"], secrets_label)
     state, config, settings = data["State"], data["Config"], data["NetworkSettings"]
     health = state.get("Health") or {}
     networks = settings.get("Networks") or {}

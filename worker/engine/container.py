@@ -19,6 +19,7 @@ from worker.engine.answer import (
     container_of,
     event_of,
     listed_of,
+    secrets_of,
 )
 from worker.engine.connection import last_output, messages, streamed
 from worker.engine.errors import Subject, engine_errors
@@ -138,25 +139,27 @@ class Containers:
         """
         with engine_errors("look", container=container.name):
             known = self._api.inspect_container(container.id)
-        ends = {network: _asked_of(end, known["Id"]) for network, end in known["NetworkSettings"]["Networks"].items()}
-        # Not every engine takes more than one network here.
-        first = known["HostConfig"]["NetworkMode"]
-        end = self._api.create_endpoint_config(**ends.pop(first, {}))
-        config = {
-            **known["Config"],
-            # It is of the container's id, where none is given.
-            "Hostname": "",
-            # By their names, anonymous volumes would outlive their container.
-            "HostConfig": {**known["HostConfig"], "VolumesFrom": [known["Id"]]},
-            "NetworkingConfig": {"EndpointsConfig": {first: end}},
-        }
-        with engine_errors("create", container=name, image=known["Config"]["Image"]):
+            ends = {each: _asked_of(end, known["Id"]) for each, end in known["NetworkSettings"]["Networks"].items()}
+            # Not every engine takes more than one network here.
+            first = known["HostConfig"]["NetworkMode"]
+            end = self._api.create_endpoint_config(**ends.pop(first, {}))
+            config = {
+                **known["Config"],
+                # It is of the container's id, where none is given.
+                "Hostname": "",
+                # By their names, anonymous volumes would outlive their container.
+                "HostConfig": {**known["HostConfig"], "VolumesFrom": [known["Id"]]},
+                "NetworkingConfig": {"EndpointsConfig": {first: end}},
+            }
+            image, secrets = config["Image"], secrets_of(config, self.labels.key(Label.SECRETS))
+        with engine_errors("create", container=name, image=image, secrets=secrets):
             # The stubs leave it untyped.
             created = self._api.create_container_from_config(config=config, name=name)  # type: ignore[no-untyped-call]
+            made = str(created["Id"])
         for network, asked in ends.items():
             with engine_errors("attach", network=network, container=name):
-                self._api.connect_container_to_network(created["Id"], network, **asked)
-        return str(created["Id"])
+                self._api.connect_container_to_network(made, network, **asked)
+        return made
 
     def inspect(self, container: str) -> Container:
         """Read any container.
@@ -225,7 +228,7 @@ class Containers:
         """
         with engine_errors("list"):
             found = self._api.containers(all=True, filters={"network": list(networks)})
-        return [listed_of(data) for data in found]
+            return [listed_of(data) for data in found]
 
     def find_named(self, name: str) -> Listed | None:
         """The container, of whomever, that has exactly this name."""
