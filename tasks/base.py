@@ -91,8 +91,7 @@ def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]]
         @app.task(name=name, base=Operation, bind=True)
         def run(self: Operation, /, *positional: object, **named: object) -> dict[str, Any]:
             check_redelivery(self)
-            if self.request.id:
-                self.update_state(state=states.STARTED)
+            _tell_started(self)
             arguments = checked(model, name, positional, named)
             if lane is not Lane.QUICK and (self.request.delivery_info or {}).get("routing_key") == SHARED_QUEUE:
                 _send_on(self, lane)
@@ -152,6 +151,15 @@ def _without_redis(task: str, error: RedisError) -> EngineUnavailable:
         f"{task} failed: Redis is lost to the worker, or denies it something ({' '.join(str(error).split())}); see "
         "DW_REDIS_URL, and the rights of its user."
     )
+
+
+def _tell_started(task: Operation) -> None:
+    try:
+        if task.request.id:
+            task.update_state(state=states.STARTED)
+    except (RedisError, RuntimeError) as error:
+        # What is asked for is worth more than that it is told.
+        log.warning("start_not_told", task=task.name, error=str(error))
 
 
 def _send_on(task: Operation, lane: Lane) -> None:
