@@ -169,6 +169,8 @@ _RULES = (
         r"network",
     ),
     _rule(NetworkNotFound, "check the network's name, or make it", "network", 404),
+    # Two that make it at once: a later try finds it.
+    _rule(EngineUnavailable, "another worker is making it; try again", "network", 409, r"already exists"),
     _rule(EngineUnavailable, "deploy it anew, should this last", "start restart", text=_HALF_STARTED),
     _rule(
         StartFailed,
