@@ -27,10 +27,9 @@ from redis.exceptions import RedisError
 
 from worker.celery import SHARED_QUEUE, Lane, app
 from worker.errors import DeploymentError, EngineUnavailable, PolicyDenied, SpecInvalid, Transient
-from worker.record import Step
 from worker.refusal import has_result
 from worker.settings import settings
-from worker.signature import HEADER, Signature, sent_by, verified
+from worker.signature import HEADER, UNSIGNED_TASKS, Signature, sent_by, verified
 from worker.spec import Arguments, parse
 from worker.store import Seen, nonces, redeliveries
 
@@ -67,12 +66,9 @@ class Operation(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
             return self.run(*positional, **named)
 
 
-class SentOn(Ignore):
-    """The message has another queue now, and is yet to be done."""
+class Undone(Ignore):
+    """What the message asks for is yet to be done, by a copy of it that is on its way."""
 
-
-UNSIGNED_TASKS = {*(step.task for step in Step if step is not Step.ENDED), "docker.reconcile"}
-"""What workers send each other: nothing in such a message decides what is done."""
 
 A = TypeVar("A", bound=Arguments)
 R = TypeVar("R", bound=Result)
@@ -95,7 +91,7 @@ def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]]
             arguments = checked(model, name, positional, named)
             if lane is not Lane.QUICK and (self.request.delivery_info or {}).get("routing_key") == SHARED_QUEUE:
                 _send_on(self, lane)
-                raise SentOn
+                raise Undone
             try:
                 return function(arguments).model_dump(mode="json")
             except Transient as error:
@@ -124,14 +120,18 @@ def _signed(task: Operation, arguments: Mapping[str, object]) -> Iterator[None]:
             raise Ignore from error
         raise
     except RedisError as error:
-        try_later(task, error)
+        try:
+            try_later(task, _without_redis(task.name, error))
+        except Retry:
+            # Celery would store RETRY over whatever the result is.
+            raise Undone from error
     if seen is Seen.REPLAYED:
         log.warning("message_replayed", task=task.name, id=task_id, producer=signature.producer)
         raise Ignore
     try:
         with sent_by(signature.producer):
             yield
-    except (Retry, Reject, SentOn):
+    except (Retry, Reject, Undone):
         raise
     except BaseException:
         _spend(signature)
@@ -155,7 +155,7 @@ def _without_redis(task: str, error: RedisError) -> EngineUnavailable:
 
 def _tell_started(task: Operation) -> None:
     try:
-        if task.request.id:
+        if task.request.id and not task.request.ignore_result:
             task.update_state(state=states.STARTED)
     except (RedisError, RuntimeError) as error:
         # What is asked for is worth more than that it is told.

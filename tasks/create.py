@@ -83,7 +83,7 @@ def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> 
 
     Raises CredentialMissing, and what `Containers.create` raises.
     """
-    if made := _made_by(deployment_id):
+    if made := _made_by(deployment_id, spec):
         return made
     container = policy().bound(container)
     policy().check_container(spec.where, container, engine().containers.labels)
@@ -98,14 +98,16 @@ def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> 
         return ContainerRef(engine().containers.create(container), container.name)
     except NameConflict:
         # It may be our own that has the name: an earlier call whose answer was lost, and that took its time.
-        if made := _made_by(deployment_id):
+        if made := _made_by(deployment_id, spec):
             return made
         raise
 
 
-def _made_by(deployment_id: str) -> ContainerRef | None:
+def _made_by(deployment_id: str, spec: DeploymentSpec) -> ContainerRef | None:
     containers = engine().containers
-    made = containers.labelled(containers.labels.select(deployment=deployment_id))
+    # By its stage too: who asks for something chooses the id.
+    labels = containers.labels.select(deployment=deployment_id, project=spec.project, stage=spec.stage)
+    made = containers.labelled(labels)
     return ContainerRef(made[0].id, made[0].name) if made else None
 
 

@@ -7,7 +7,7 @@ import sys
 from enum import StrEnum
 
 from celery import Celery
-from celery.signals import before_task_publish
+from celery.signals import beat_init, before_task_publish
 from kombu import Queue
 
 from worker import address
@@ -113,4 +113,9 @@ def _settings_or_exit() -> Settings:
 
 app = Celery("docker-watcher", include=["worker.process", "tasks"])
 app.conf.update(_configuration(_settings_or_exit()))
-before_task_publish.connect(sign)
+
+
+@beat_init.connect
+def _sign_what_beat_sends(**_: object) -> None:
+    # A worker signs nothing: what it sends on has its producer's signature, or needs none.
+    before_task_publish.connect(sign)

@@ -6,39 +6,60 @@ made as it expects, deep in a message, can cost it a slot for ever, or its conne
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeGuard
 
 import structlog
 from celery.utils.time import maybe_iso8601
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.message import Message
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from redis.exceptions import RedisError
 from vine import promise
 
 from worker.errors import SpecInvalid
-from worker.refusal import invalid, tell, too_long
+from worker.refusal import DEEPEST, has_result, invalid, is_deeper, tell, too_long
 from worker.settings import settings
+from worker.signature import UNSIGNED_TASKS
 from worker.spec import DeploymentId
 
 log = structlog.get_logger()
 
-_DEEPEST = 16
-"""How deep lists and objects may be in each other; no task has use for more than 5."""
+_FARTHEST = timedelta(seconds=60)
+"""How long a message may wait in a worker for its time; a retry waits for 30 s at most."""
 _CELERYS_OWN = "celery."
 """Tasks that run other tasks, or whole workflows, for whoever asks."""
 _SHOWN = ("project", "stage", "image", "container", "deployment_id", "network", "action")
 """The arguments that logs, events and Flower show: what a message is about, and nothing that may be secret."""
 _LONGEST = 1024
-_CODINGS = {None, "", "utf-8", "utf8", "us-ascii", "ascii", "binary"}
+_CODINGS = {"", "utf-8", "utf8", "us-ascii", "ascii", "binary"}
 
 
 def _check_time(text: str) -> str:
-    maybe_iso8601(text)
+    _time_of(text)
     return text
+
+
+def _check_eta(text: str) -> str:
+    if _time_of(text) > datetime.now(UTC) + _FARTHEST:
+        # It would have one of the few slots until then, and again after each restart.
+        raise ValueError(f"is more than {_FARTHEST.total_seconds():g} s ahead: send it when it is due")
+    return text
+
+
+def _time_of(text: str) -> datetime:
+    at = maybe_iso8601(text)
+    if not isinstance(at, datetime):
+        raise ValueError("is no time")  # noqa: TRY004  # pydantic wants this
+    try:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("is no time that could come") from None
 
 
 Text = Annotated[str, Field(max_length=4096)]
 Time = Annotated[Text, AfterValidator(_check_time)]
+Eta = Annotated[Text, AfterValidator(_check_eta)]
 Seconds = Annotated[float, Field(ge=0)] | None
 
 
@@ -54,28 +75,17 @@ class Headers(BaseModel):
     parent_id: Text | None = None
     group: Text | None = None
     group_index: int | None = None
-    retries: Annotated[int, Field(ge=0)] = 0
+    retries: Annotated[int, Field(ge=0)] | None = None
     timelimit: tuple[Seconds, Seconds] | None = Field(default=None, strict=False)
-    eta: Time | None = None
+    eta: Eta | None = None
     expires: Time | None = None
     ignore_result: bool | None = None
     origin: Text | None = None
-    shadow: Text | None = None
     dw_signature: dict[str, str | int] | None = None
 
 
-class Embedded(BaseModel):
-    """What Celery's own workflows have in a message beside the arguments."""
-
-    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
-
-    callbacks: list[dict[str, Any]] | None = None
-    errbacks: list[dict[str, Any]] | None = None
-    chain: list[dict[str, Any]] | None = None
-    chord: dict[str, Any] | None = None
-
-
-_BODY = TypeAdapter(tuple[list[Any], dict[str, Any], Embedded | None])
+_ID: TypeAdapter[str] = TypeAdapter(DeploymentId)
+_BODY = TypeAdapter(tuple[list[Any], dict[str, Any], dict[str, Any] | None])
 
 
 class Consumer(CeleryConsumer):
@@ -94,9 +104,13 @@ class Consumer(CeleryConsumer):
         return on_task_received
 
     def _refuse(self, message: Message, error: SpecInvalid) -> None:
-        name, task_id = (str(message.headers.get(each))[:128] for each in ("task", "id"))
-        log.warning("message_refused", task=name, id=task_id, error=error.message)
-        tell(task_id, error)
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        task_id = headers.get("id")
+        log.warning(
+            "message_refused", task=ascii(headers.get("task"))[:128], id=ascii(task_id)[:128], error=error.message
+        )
+        if _is_id(task_id):
+            tell(task_id, error)
         message.ack_log_error(log, self.connection_errors)  # type: ignore[attr-defined]  # not in the stubs
 
 
@@ -106,6 +120,8 @@ def admit(message: Message, tasks: Mapping[str, object]) -> None:
     Raises SpecInvalid.
     """
     body = _read(message)
+    if not isinstance(message.headers, dict):
+        raise invalid("its headers are no object: write it as Celery does")
     if isinstance(body, dict) and "task" not in message.headers:
         # Protocol 1, in which some clients of other languages still write.
         message.headers = {name: value for name, value in body.items() if name not in {"args", "kwargs"}}
@@ -119,29 +135,63 @@ def admit(message: Message, tasks: Mapping[str, object]) -> None:
         raise invalid(
             f"{'; '.join(f'{place}: {what}' for place, what in wrong.items())}: write it as Celery does"
         ) from None
+    if any((body[2] or {}).values()):
+        # Celery would do what it says behind this door: run a task in this process, store an error under any id.
+        raise invalid("it brings a workflow (callbacks, a chain, a chord): send each task in a message of its own")
     if headers.task.startswith(_CELERYS_OWN) or headers.task not in tasks:
         raise SpecInvalid(f"There is no task {headers.task}: ask for one of the contract.", {"step": "accept"})
     shown = {name: value for name, value in body[1].items() if name in _SHOWN}
-    message.headers = {**headers.model_dump(exclude_unset=True), "argsrepr": "()", "kwargsrepr": repr(shown)[:_LONGEST]}
+    # Nothing of it is Celery's to act on that isn't checked here: what the body embeds is none of the above.
+    message.body = json.dumps([body[0], body[1], {}])
+    kept: dict[str, Any] = {
+        **headers.model_dump(exclude_unset=True, exclude_none=True),
+        "argsrepr": "()",
+        "kwargsrepr": repr(shown)[:_LONGEST],
+    }
+    if headers.task in UNSIGNED_TASKS and not headers.dw_signature and settings().require_signature:
+        # Who asks may be nobody: a result would be stored under any id.
+        kept["ignore_result"] = True
+    if headers.expires and _may_have_result(headers.id):
+        # Celery would store that it has expired over the result.
+        del kept["expires"]
+    message.headers = kept
+
+
+def _may_have_result(task_id: str) -> bool:
+    try:
+        return has_result(task_id)
+    except (RedisError, RuntimeError):
+        return True
+
+
+def _is_id(value: object) -> TypeGuard[str]:
+    """Whether anybody can ask for a result under this: where it can't be a key, Celery raises what would end us."""
+    try:
+        _ID.validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def _read(message: Message) -> Any:
     body = message.body or ""
     if len(body) > settings().message_bytes:
         raise too_long(len(body))
-    if message.content_type != "application/json" or (message.content_encoding or "").lower() not in _CODINGS:
+    if message.content_type != "application/json" or str(message.content_encoding or "").lower() not in _CODINGS:
         raise invalid("it isn't JSON in UTF-8: send it as application/json")
     try:
-        read = json.loads(body)
+        # Of bytes, json would take UTF-16 as well, and kombu doesn't.
+        read = json.loads(body if isinstance(body, str) else body.decode())
     except (ValueError, RecursionError):
         raise invalid("it can't be read: send JSON, uncompressed") from None
-    if _is_deeper(read, _DEEPEST):
-        raise invalid(f"it is more than {_DEEPEST} lists or objects deep: send what the task asks for")
+    if is_deeper(read, DEEPEST):
+        raise invalid(f"it is more than {DEEPEST} lists or objects deep: send what the task asks for")
+    if _makes_objects(read):
+        raise invalid("it has objects that kombu would make something else of (__type__): send plain JSON")
     return read
 
 
-def _is_deeper(value: object, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
+def _makes_objects(value: object) -> bool:
+    if isinstance(value, dict):
+        return "__type__" in value or any(map(_makes_objects, value.values()))
+    return isinstance(value, list) and any(map(_makes_objects, value))

@@ -5,7 +5,7 @@ checked once more, as it goes to the engine. What isn't in `worker.spec` at all 
 no privileges, devices, capabilities, bind mounts, or namespaces of the host.
 
 The policy is the file that `DW_POLICY_FILE` names, in TOML, and `DW_ALLOWED_IMAGES`. Patterns are shell patterns whose
-`*` stops at `/` and whose `**` doesn't; `{project}` and `{stage}` in them stand for those of the deployment.
+`*` stops at `/` and whose `**` doesn't; `{project}` and `{stage}` are those of the deployment, where it decides by them.
 """
 
 import re
@@ -33,12 +33,15 @@ _OF_ITS_OWN = re.compile(r"[0-9a-f]{64}")
 
 
 NO_STAGE = "/"
+"""Of what is asked for by no stage: no pattern that has one's name fits."""
 
 
 def matches(pattern: str, text: str, where: str = NO_STAGE) -> bool:
     """Whether a text fits a pattern; its `{project}` and `{stage}` are those of `where`, as in `shop/staging`."""
     # Not fnmatch: its `*` crosses `/`, and `acme/*` would let `acme/a/b` by.
     project, _, stage = where.partition("/")
+    if where == NO_STAGE and "{" in pattern:
+        return False
     values = {"project": project, "stage": stage}
     parts = re.split(r"(\*\*|\*|\?|\{project\}|\{stage\})", pattern)
     return bool(re.fullmatch("".join(_expression(part, values) for part in parts), text))
@@ -64,7 +67,14 @@ def _public_key(pem: object) -> object:
     return key
 
 
+def _check_fixed(pattern: str) -> str:
+    if "{" in pattern:
+        raise ValueError("such a pattern may hold no braces: it is for every stage")
+    return pattern
+
+
 Patterns = tuple[Annotated[str, Field(min_length=1), AfterValidator(_check_pattern)], ...]
+FixedPatterns = tuple[Annotated[str, Field(min_length=1), AfterValidator(_check_fixed)], ...]
 HostPorts = Annotated[tuple[int, int], BeforeValidator(port_range)]
 Capability = Annotated[str, Field(pattern=r"^[A-Z][A-Z_]*$")]
 
@@ -75,7 +85,7 @@ class Producer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     key: Annotated[Ed25519PublicKey, BeforeValidator(_public_key)]
-    stages: Patterns
+    stages: FixedPatterns
     """The `project/stage`s that it may deploy to, list, stop, read the logs of, and so on."""
 
 
@@ -84,11 +94,11 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    images: Patterns = ("**",)
+    images: FixedPatterns = ("**",)
     """Normalised repositories, as in `docker.io/library/*`; `DW_ALLOWED_IMAGES` has to allow them too."""
     require_digest: bool = False
     """An image must be named by its digest: a tag may move after somebody has looked at what it names."""
-    stages: Patterns = ("*/*",)
+    stages: FixedPatterns = ("*/*",)
     """What is deployed here, as `project/stage`."""
     networks: Patterns = ("*",)
     """Beside the shared one."""

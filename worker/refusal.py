@@ -10,6 +10,9 @@ from worker.store import deployments
 
 log = structlog.get_logger()
 
+DEEPEST = 16
+"""How deep lists and objects may be in each other; no task has use for more than 5."""
+
 
 def tell(task_id: str, error: DeploymentError) -> None:
     """Store the error as the result of a message, unless there is something under its id already.
@@ -41,3 +44,11 @@ def too_long(length: int) -> SpecInvalid:
 def invalid(reason: str) -> SpecInvalid:
     """The error for a message that no task can make anything of."""
     return SpecInvalid(f"The message is refused: {reason}.", {"step": "accept"})
+
+
+def is_deeper(value: object, levels: int) -> bool:
+    """Whether lists and objects are in each other by more than so many levels."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(is_deeper(each, levels - 1) for each in inner)

@@ -17,7 +17,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,6
 
 
 def _user_defined(network: str) -> str:
-    if network in {"host", "none", "default", "container"}:
+    if network in {"host", "none", "default", "bridge", "container"}:
         raise ValueError(f"{network} means no network of its own to the engine")
     return network
 

@@ -81,8 +81,9 @@ def _check_url(text: str) -> str:
         raise ValueError("must be a URL that begins with http:// or https://")
     if url.username is not None or url.password is not None:
         raise ValueError("may hold no user and password: what is sent is signed instead")
-    if "\\" in text or ".." in unquote(url.path).split("/"):
-        raise ValueError("must be written as it is meant: without .. and backslashes")
+    # Who cuts a fragment off later may read another host before it.
+    if "#" in text or "\\" in text or ".." in unquote(url.path).split("/"):
+        raise ValueError("must be written as it is meant: without .., # and backslashes")
     return text
 
 

@@ -8,7 +8,7 @@ from celery.signals import task_received
 from celery.worker.request import Request
 from redis.exceptions import RedisError
 
-from tasks.base import Operation, check_redelivery, checked, try_later
+from tasks.base import Operation, Undone, check_redelivery, checked, try_later
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
@@ -69,7 +69,7 @@ def accept(task: Acceptance, choose: Callable[[], tuple[Asked, Version | None]])
             try_later(task, error)
         except Retry:
             # Celery stores RETRY when the next try is on its way, over whatever the result is by then.
-            raise Ignore from error
+            raise Undone from error
     raise Ignore
 
 

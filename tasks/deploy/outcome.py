@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 from celery import current_task, states
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from worker.celery import app
 from worker.engine import PullProgress
@@ -113,13 +113,23 @@ def _of_deployment(claim: Claim, spec: DeploymentSpec) -> dict[str, object]:
 
 
 def _succeed(deployment_id: str, value: dict[str, object]) -> None:
-    app.backend.store_result(deployment_id, value, states.SUCCESS)
+    _store(deployment_id, value, states.SUCCESS)
     _tell_monitors("task-succeeded", deployment_id, result=repr(value), runtime=0)
 
 
 def _fail(deployment_id: str, error: DeploymentError) -> None:
-    app.backend.store_result(deployment_id, error, states.FAILURE)
+    _store(deployment_id, error, states.FAILURE)
     _tell_monitors("task-failed", deployment_id, exception=repr(error), traceback="")
+
+
+def _store(deployment_id: str, value: object, state: str) -> None:
+    try:
+        app.backend.store_result(deployment_id, value, state)
+    except ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        # Somebody has put something else there: no reason to hold the stage for ever.
+        log.warning("result_not_stored", deployment=deployment_id, error=str(error))
 
 
 def _tell_monitors(event: str, deployment_id: str, **fields: object) -> None:

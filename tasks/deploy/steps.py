@@ -315,7 +315,7 @@ def revert(claim: Claim) -> Done:
         if claim.spec.cutover and older:
             _lead_back(claim, claim.spec.cutover, containers.inspect(older.id))
         # After that, as its ports are others then.
-        for each in containers.labelled(containers.labels.select(deployment=claim.id)):
+        for each in _own_containers(claim):
             check_bounds(claim)
             with suppress(ContainerNotFound):
                 detach(containers.inspect(each.id), claim.found.withheld_aliases)
@@ -376,6 +376,11 @@ def _wanted_name(claim: Claim) -> str:
     return container_name(settings().name_prefix, spec.project, spec.stage, ImageReference.parse(spec.image))
 
 
+def _own_containers(claim: Claim) -> list[Listed]:
+    containers, asked = engine().containers, claim.asked
+    return containers.labelled(containers.labels.select(deployment=claim.id, project=asked.project, stage=asked.stage))
+
+
 def _older_instances(claim: Claim) -> list[Listed]:
     containers, spec = engine().containers, claim.spec
     found = containers.labelled(containers.labels.select(project=spec.project, stage=spec.stage))
@@ -413,7 +418,7 @@ def _lead_back(claim: Claim, hook: Cutover, older: Container) -> None:
 def _restore(claim: Claim) -> None:
     """Remove what this deployment made, found by its label, and start again what had to make room for it."""
     containers = engine().containers
-    for each in containers.labelled(containers.labels.select(deployment=claim.id)):
+    for each in _own_containers(claim):
         containers.remove(each, force=True)
     older = _older_instances(claim)
     restored = {containers.labels.deployment_of(each) for each in older if each.id in claim.found.displaced}

@@ -5,6 +5,7 @@ import gzip
 import json
 import pickle
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
@@ -58,6 +59,9 @@ BODIES = {
     "two parts": b"[[], {}]",
     "arguments in the wrong places": b"[{}, [], {}]",
     "a workflow of nonsense": b'[[], {}, {"chain": 5}]',
+    "a workflow": b'[[], {}, {"errbacks": [{"task": "docker.prune", "kwargs": {}}]}]',
+    "what kombu makes an object of": b'[[], {"labels": {"__type__": "uuid", "__value__": {"hex": "no"}}}, {}]',
+    "an object that is no embedding": b'[[], {}, {"__type__": "uuid", "__value__": {"hex": "' + 32 * b"0" + b'"}}]',
     "a callback of nonsense": b'[[], {}, {"callbacks": ["x"]}]',
     "lists in lists": b"[" * 50_000 + b"]" * 50_000,
     "objects in objects": b'[[], {"labels": ' + b'{"a": ' * 30 + b"1" + b"}" * 31 + b", {}]",
@@ -122,11 +126,49 @@ def test_what_is_no_message_at_all_is_set_aside(push, raw):
     push(raw)
 
 
-def test_a_time_that_is_none_is_refused(stage, push):
-    for headers in ({"eta": "yesterday"}, {"expires": "never"}, {"eta": "2026-99-99T00:00:00"}):
+def test_a_time_that_is_none_or_far_is_refused(stage, push):
+    for headers in (
+        {"eta": "2099-01-01T00:00:00"},
+        {"eta": "9999-12-31T23:59:59-23:59"},
+        {"expires": "9999-12-31T23:59:59-23:59"},
+        {"eta": "yesterday"},
+        {"expires": "never"},
+        {"eta": "2026-99-99T00:00:00"},
+    ):
         task_id, raw = message(headers=headers)
         push(raw)
         assert refusal(stage, task_id)[0] == "SpecInvalid"
+
+
+def test_a_message_too_deep_beside_its_body_is_set_aside(push):
+    whole = json.loads(message()[1])
+    deep = json.dumps({**whole, "properties": {**whole["properties"], "more": "DEEP"}})
+    push(deep.replace('"DEEP"', "[" * 900 + "]" * 900))
+
+
+def test_messages_that_share_a_tag_are_each_one_or_none(stage, push, installation):
+    task_id, raw = message(headers={"eta": (datetime.now(UTC) + timedelta(seconds=4)).isoformat()})
+    push(raw)
+    stage.until(lambda: tags(installation))
+    push(raw)
+    assert stage.client.AsyncResult(task_id).get(timeout=30)["containers"] is not None
+
+
+def tags(installation):
+    with redis.Redis.from_url(installation.redis_url) as connection:
+        return connection.hkeys("dw.unacked")
+
+
+def test_a_sender_does_not_say_which_lane_its_message_is_of(stage, push, installation):
+    task_id, raw = message(json.dumps([[], {"network": installation.network}, {}]).encode())
+    whole = json.loads(raw)
+    whole["headers"]["task"] = "docker.ensure_network"
+    whole["properties"]["delivery_info"]["routing_key"] = "elsewhere"
+    push(json.dumps(whole))
+    assert stage.client.AsyncResult(task_id).get(timeout=30)["network"] == installation.network
+    log = "".join(path.read_text() for path in installation.folder.glob("worker-*"))
+    # Received twice: from the queue that all know, and from the lane that it belongs to.
+    assert log.count(f"docker.ensure_network[{task_id}] received") == 2
 
 
 def test_a_huge_message_never_leaves_redis_and_its_caller_is_told(stage, push, installation):

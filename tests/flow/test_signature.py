@@ -96,6 +96,7 @@ ALTERED = {
     "another nonce": {"nonce": "0" * 32},
     "no signature": {"value": ""},
     "rubbish": {"value": "=not base64="},
+    "letters that are none of base64": {"value": "éééé"},
     "another signature": {"value": base64.b64encode(bytes(64)).decode()},
     "something more": {"algorithm": "none"},
     "no time": {"time": None},
@@ -149,6 +150,26 @@ def test_who_knows_the_id_of_a_deployment_cannot_spoil_its_result(guarded, live)
     guarded.ours.ask("docker.list")
     guarded.ours.ask("docker.list")
     assert forged.result == live
+
+
+def test_nobody_stores_a_result_under_the_id_of_a_step(guarded):
+    task_id = str(uuid.uuid4())
+    for task in ("docker.deploy.pull", "docker.reconcile"):
+        arguments = {"deployment_id": task_id} if task != "docker.reconcile" else {}
+        guarded.client.send_task(task, kwargs=arguments, task_id=task_id, ignore_result=False)
+    for _ in range(3):
+        guarded.ours.ask("docker.list")
+    assert guarded.client.AsyncResult(task_id).state == "PENDING"
+
+
+def test_a_container_is_not_another_stages_because_its_deployment_had_the_same_id(guarded):
+    """Who asks for something chooses its id, and could choose one that another is about to have."""
+    task_id, theirs = str(uuid.uuid4()), {"project": "other", "stage": "staging", "image": guarded.image("shop:v2")}
+    squatted = guarded.theirs.ask("docker.create", task_id=task_id, **theirs)["container_id"]
+    guarded.client.backend.forget(task_id)
+    live = guarded.ours.ask("docker.deploy", task_id=task_id, **guarded.deployment("shop:v1", force=True))
+    assert live["container_id"] != squatted
+    guarded.engine.remove_container(squatted, force=True)
 
 
 def test_a_producer_touches_its_own_stages_alone(guarded, live):

@@ -117,7 +117,7 @@ ARGUMENTS = {
     "the host's network": ({"network": "host"}, "SpecInvalid"),
     "no network": ({"network": "none"}, "SpecInvalid"),
     "another container's network": ({"network": "container:db"}, "SpecInvalid"),
-    "the engine's default bridge": ({"network": "bridge"}, "PolicyDenied"),
+    "the engine's default bridge": ({"network": "bridge"}, "SpecInvalid"),
     "another project's network": ({"network": "other-net"}, "PolicyDenied"),
     "a network by its id": ({"network": "0123456789ab"}, "PolicyDenied"),
     "another project's alias": ({"aliases": ["other-db"]}, "PolicyDenied"),
@@ -174,6 +174,10 @@ ARGUMENTS = {
     "a hook's host as a user": ({"cutover": {"url": "http://127.0.0.1:9@evil.example.com/hooks/x"}}, "SpecInvalid"),
     "a hook's host before a backslash": (
         {"cutover": {"url": "http://evil.example.com\\@127.0.0.1:9/hooks/x"}},
+        "SpecInvalid",
+    ),
+    "a hook's host before a fragment": (
+        {"cutover": {"url": "http://evil.example.com#@127.0.0.1:9/hooks/x"}},
         "SpecInvalid",
     ),
     "a hook of another kind": ({"cutover": {"url": "file:///etc/passwd"}}, "SpecInvalid"),

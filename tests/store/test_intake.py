@@ -199,10 +199,8 @@ def test_messages_with_priorities_are_taken(worker, send):
         b"not JSON",
         b"[]",
         b'{"properties": {}}',
-        b'{"properties": {"delivery_tag": "1"}}',
         b'{"properties": {"delivery_tag": "1", "delivery_info": {"routing_key": "\xff"}}}',
         b'{"headers": [1], "properties": {"delivery_tag": "1", "delivery_info": {"routing_key": ""}}}',
-        b'{"body": "?", "properties": {"delivery_tag": "1", "body_encoding": "base64", "delivery_info": {}}}',
     ],
 )
 def test_what_cannot_be_read_is_set_aside(server, queue, send, worker, raw):

@@ -79,6 +79,10 @@ def test_a_pattern_means_the_stage_that_asks(pattern, text, fits):
     assert matches(pattern, text, "shop/staging") is fits
 
 
+def test_where_there_is_no_stage_a_pattern_that_has_its_name_fits_nothing():
+    assert not matches("net-{project}*", "net-other")
+
+
 def test_a_stage_whose_name_is_a_pattern_is_no_pattern():
     assert not matches("{project}-data", "otherX-data", "other?/staging")
 
@@ -89,6 +93,8 @@ def test_a_stage_whose_name_is_a_pattern_is_no_pattern():
         ("imagse = []", "imagse"),
         ("images = 'docker.io/**'", "images"),
         ("volumes = ['{owner}-*']", "volumes"),
+        ("images = ['{project}/*']", "images"),
+        ("stages = ['{project}/*']", "stages"),
         ("host_ports = ['80-70000']", "host_ports"),
         ("memory = 'much'", "memory"),
         ("capabilities = ['all of them']", "capabilities"),

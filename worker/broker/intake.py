@@ -21,7 +21,7 @@ import structlog
 from kombu.utils.json import loads
 
 from worker.broker.leases import queue_of
-from worker.refusal import tell, too_long
+from worker.refusal import DEEPEST, is_deeper, tell, too_long
 
 if TYPE_CHECKING:
     from worker.broker.channel import Channel
@@ -35,6 +35,7 @@ _ANSWER_WITHIN = 10
 _PAUSE = 1
 
 _UNREADABLE_KEPT = 100
+_LONGEST_ID = 128
 _END_LOOKED_AT = 65_536
 """Bytes of what is too long, in which its id is looked for."""
 
@@ -51,7 +52,8 @@ if #raw > tonumber(ARGV[2]) then
     return {{false, #raw, string.match(string.sub(raw, -{_END_LOOKED_AT}), '"id": ?"([%w_.-]+)"') or ''}}
 end
 local readable, tag = pcall(function() return cjson.decode(raw).properties.delivery_tag end)
-if not readable or type(tag) ~= 'string' then
+-- A tag that somebody else's message has would have that one forgotten.
+if not readable or type(tag) ~= 'string' or redis.call('HEXISTS', unacked, tag) == 1 then
     redis.call('LPUSH', unreadable, raw)
     redis.call('LTRIM', unreadable, 0, {_UNREADABLE_KEPT - 1})
     redis.call('RPOP', list)
@@ -62,7 +64,7 @@ local headers, is_numbered = cjson.decode(raw).headers, false
 for place = 6, #ARGV do
     is_numbered = is_numbered or (type(headers) == 'table' and headers.task == ARGV[place])
 end
-if is_numbered and type(headers.id) == 'string' then
+if is_numbered and type(headers.id) == 'string' and #headers.id <= {_LONGEST_ID} then
     local order = ARGV[3] .. headers.id
     if redis.call('EXISTS', order) == 0 then
         redis.call('SET', order, redis.call('INCR', ARGV[4]), 'EX', ARGV[5])
@@ -195,6 +197,15 @@ class Intake:
             return
         try:
             message = loads(raw)
+            if is_deeper(message, DEEPEST):
+                raise ValueError("it is too deep")  # noqa: TRY301  # as loads says of what is deeper still
+            # Where it is from is not the sender's to say: slots and lanes go by it.
+            told = message["properties"].get("delivery_info") or {}
+            message["properties"]["delivery_info"] = {
+                "exchange": "",
+                "routing_key": self._queue,
+                "redelivered": told.get("redelivered") is True,
+            }
             # Raised in the event loop, it would have Celery reconnect, and the message come again for ever.
             queue_of(self._channel.Message(message, channel=self._channel))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

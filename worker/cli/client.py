@@ -8,14 +8,18 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from celery.signals import before_task_publish
 from celery.states import PENDING, READY_STATES
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.celery import app
 from worker.errors import DeploymentError
+from worker.signature import sign
 
 _LOOK_EVERY = 0.05
+
+before_task_publish.connect(sign)
 
 
 class Unanswered(Exception):
