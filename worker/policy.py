@@ -5,7 +5,7 @@ checked once more, as it goes to the engine. What isn't in `worker.spec` at all 
 no privileges, devices, capabilities, bind mounts, or namespaces of the host.
 
 The policy is the file that `DW_POLICY_FILE` names, in TOML, and `DW_ALLOWED_IMAGES`. Patterns are shell patterns whose
-`*` stops at `/` and whose `**` doesn't; `{project}` and `{stage}` are those of the deployment, where it decides by them.
+`*` stops at `/` and whose `**` doesn't; `{project}` and `{stage}` are those of the deployment.
 """
 
 import re
