@@ -291,6 +291,11 @@ class Stage:
     project: str = field(default_factory=lambda: f"p{uuid.uuid4().hex[:8]}")
     name: str = "staging"
 
+    @property
+    def alias(self):
+        """One that is no other stage's: a network's aliases are one stage's alone."""
+        return f"web-of-{self.project}-{self.name}"
+
     def ask(self, task, /, **arguments):
         """Send a task and return its result, or raise its error."""
         return self.send(task, **arguments).get(timeout=90)

@@ -339,12 +339,12 @@ def networks(stage):
 def test_a_broken_version_costs_nothing(stage, kind, strategy, broken_images, taken_ports, hook, free_port):
     broken, good = {**KINDS, **VARIANTS}[kind], f"{broken_images}:v1"
     fixed = {"ports": {"8080/tcp": free_port}} if strategy == "fixed port" else {"strategy": strategy}
-    before = stage.deploy(good, aliases=["web"], health={"stable": 0}, **fixed)
+    before = stage.deploy(good, aliases=[stage.alias], health={"stable": 0}, **fixed)
     old = stage.engine.inspect_container(before["container_id"])
     was_there = anonymous_volumes(stage.engine), networks(stage)
     stage.until(lambda: answers(before["ports"]["8080/tcp"]))
 
-    asked = {"aliases": ["web"], "health": {"stable": 0.5}, **fixed, **broken.asked}
+    asked = {"aliases": [stage.alias], "health": {"stable": 0.5}, **fixed, **broken.asked}
     if broken.port:
         asked["ports"] = {"8080/tcp": taken_ports[broken.port]}
     if broken.hook:
@@ -398,7 +398,7 @@ def serves_as_before(stage, old, *, untouched):
     assert now["Name"] == old["Name"]
     assert now["HostConfig"] == old["HostConfig"]
     network = stage.installation.network
-    assert "web" in now["NetworkSettings"]["Networks"][network]["Aliases"]
+    assert stage.alias in now["NetworkSettings"]["Networks"][network]["Aliases"]
     stage.until(lambda: answers(port_of(stage.engine, old["Id"])))
 
 

@@ -89,7 +89,7 @@ def each_operation(stage):
     network = stage.ask("docker.ensure_network", network=f"{stage.project}-net")
     made = stage.ask("docker.create", **stage.deployment("shop:v1"))["container_id"]
     stage.ask("docker.start", container=made)
-    stage.ask("docker.connect", network=f"{stage.project}-net", container=made, aliases=["web"])
+    stage.ask("docker.connect", network=f"{stage.project}-net", container=made, aliases=[stage.alias])
     stage.ask("docker.restart", container=made, timeout=1)
     stage.ask("docker.logs", container=made)
     stage.ask("docker.stop", container=made, timeout=1)
@@ -98,15 +98,15 @@ def each_operation(stage):
 
 
 def deployments(stage):
-    stage.deploy("shop:v1", aliases=["web"])
-    stage.deploy("shop:v1", aliases=["web"], force=True)
+    stage.deploy("shop:v1", aliases=[stage.alias])
+    stage.deploy("shop:v1", aliases=[stage.alias], force=True)
     with Hook(stage.installation.environment["DW_CUTOVER_KEY"]) as hook:
         threading.Thread(target=hook.serve_forever, daemon=True).start()
-        stage.deploy("shop:v2", aliases=["web"], cutover={"url": hook.url})
+        stage.deploy("shop:v2", aliases=[stage.alias], cutover={"url": hook.url})
         stage.until(lambda: len(hook.told) == 2)
         hook.shutdown()
     assert stage.ask("docker.rollback", project=stage.project, stage=stage.name)["state"] == "live"
-    assert "displace" in stage.deploy("shop:v2", aliases=["web"], strategy="stop-first")["seconds"]
+    assert "displace" in stage.deploy("shop:v2", aliases=[stage.alias], strategy="stop-first")["seconds"]
     assert stage.ask("docker.reconcile")["host"]
 
 

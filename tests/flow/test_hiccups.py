@@ -61,8 +61,9 @@ def served(another, engine):
     """A stage that has its container already, for all tests that replace it."""
     installation, client = another
     served = Stage(client, engine, installation)
-    served.deploy("plain:v1", aliases=["web"])
-    return served
+    served.deploy("plain:v1", aliases=[served.alias])
+    yield served
+    served.clear()
 
 
 def test_an_image_that_vanishes_before_its_container_is_made_costs_that_deployment_alone(served, engine_proxy, images):
@@ -83,7 +84,7 @@ def test_an_image_that_vanishes_before_its_container_is_made_costs_that_deployme
 def test_a_deployment_gets_over_one_fault(served, engine_proxy, call, fault):
     older = [each["Id"] for each in served.containers()]
     engine_proxy.once = (CALLS[call], fault)
-    result = served.deploy("plain:v1", aliases=["web"], force=True)
+    result = served.deploy("plain:v1", aliases=[served.alias], force=True)
     assert engine_proxy.once is None, "the call was never made"
     assert result["replaced"] == older
     (left,) = served.containers()
@@ -91,7 +92,7 @@ def test_a_deployment_gets_over_one_fault(served, engine_proxy, call, fault):
     assert left["Names"] == [f"/{result['container_name']}"]
     seen = served.engine.inspect_container(left["Id"])
     networks = seen["NetworkSettings"]["Networks"]
-    assert "web" in networks[served.installation.network]["Aliases"]
+    assert served.alias in networks[served.installation.network]["Aliases"]
     assert seen["HostConfig"]["RestartPolicy"]["Name"] == "always"
     assert result["ports"] == {
         "8080/tcp": int(seen["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]),
@@ -99,10 +100,10 @@ def test_a_deployment_gets_over_one_fault(served, engine_proxy, call, fault):
 
 
 def test_a_candidate_that_is_killed_before_it_is_promoted_is_started_once_more(stage, engine_proxy):
-    first = stage.deploy("shop:v1", aliases=["web"])
+    first = stage.deploy("shop:v1", aliases=[stage.alias])
     # Its promotion begins with a rename; while that is not answered, the candidate is killed.
     engine_proxy.once = (CALLS["rename"], "silent")
-    second = stage.send("docker.deploy", **stage.deployment("shop:v1", aliases=["web"], force=True))
+    second = stage.send("docker.deploy", **stage.deployment("shop:v1", aliases=[stage.alias], force=True))
     stage.until(lambda: engine_proxy.once is None)
     candidate = next(each["Id"] for each in stage.containers() if each["Id"] != first["container_id"])
     stage.engine.kill(candidate)
@@ -119,7 +120,7 @@ def test_thirty_deployments_under_faults_at_random_leave_nothing_behind(stage, e
     dice = random.Random(seed)
     stages = [replace(stage, name=f"stage{number}") for number in range(10)]
     before = managed(stage)
-    for first in [each.send("docker.deploy", **each.deployment("plain:v1", aliases=["web"])) for each in stages]:
+    for first in [each.send("docker.deploy", **each.deployment("plain:v1", aliases=[each.alias])) for each in stages]:
         first.get(timeout=90)
     firsts = managed(stage) - before
 
@@ -129,7 +130,7 @@ def test_thirty_deployments_under_faults_at_random_leave_nothing_behind(stage, e
         sent = []
         for each in stages * 3:
             image, cause, more = dice.choice(ASKED)
-            asked = each.deployment(image, aliases=["web"], force=dice.random() < 0.5, **more)
+            asked = each.deployment(image, aliases=[each.alias], force=dice.random() < 0.5, **more)
             sent.append((each.send("docker.deploy", **asked), cause))
         results = [result_of(deployment, {cause, *NO_FAULT_OF_THE_IMAGE}) for deployment, cause in sent]
         stage.until(lambda: not unfinished(stage))
@@ -174,5 +175,5 @@ def check_newest(stage):
     tag = seen["Config"]["Labels"]["docker-watcher.image"].rpartition(":")[2]
     assert seen["Name"] == f"/{stage.installation.namespace}-{stage.project}-{stage.name}-{tag}"
     assert seen["State"]["Running"]
-    assert "web" in seen["NetworkSettings"]["Networks"][stage.installation.network]["Aliases"]
+    assert stage.alias in seen["NetworkSettings"]["Networks"][stage.installation.network]["Aliases"]
     assert seen["HostConfig"]["RestartPolicy"]["Name"] == "always"

@@ -131,7 +131,7 @@ def test_what_is_young_or_under_way_or_not_ours_is_left_alone(stage, store):
 
 def test_a_lost_redis_costs_nothing_that_runs(stage, store):
     """At rest: what runs is listed, adopted, and replaced by the next deployment."""
-    first = deploy(stage, "shop:v1", env={"A": "b"}, aliases=["web"])
+    first = deploy(stage, "shop:v1", env={"A": "b"}, aliases=[stage.alias])
     lose_all(store)
     assert f"{stage.project}/staging" in stage.installation.dw("ps").stdout
     assert stage.ask("docker.reconcile")["adopted"] == [first["container_name"]]
@@ -139,7 +139,7 @@ def test_a_lost_redis_costs_nothing_that_runs(stage, store):
     assert stage.record(first["deployment_id"])["outcome"] == "adopted"
     assert '"env":{"A":"b"}' in stage.record(first["deployment_id"])["spec"]
     assert ids(stage) == {first["container_id"]}
-    second = deploy(stage, "shop:v2", aliases=["web"])
+    second = deploy(stage, "shop:v2", aliases=[stage.alias])
     assert second["replaced"] == [first["container_id"]]
     assert ids(stage) == {second["container_id"]}
 

@@ -95,11 +95,11 @@ def test_keys_are_rotated_under_running_deployments(rotation, record_property):
         # What has come since then, sealed with the old key, is in records and in labels.
         status, second = rekey(stage, **both)
         assert (status, second["credentials"]["untouched"]) == (0, CREDENTIALS)
-        assert len(second["containers"]["older_key"]) == 2
+        assert len(of_this(stage, second)) == 2
         stage.deploy("shop:v1", stage="one", secret_env=seal(stage, "one", new), force=True)
         status, third = rekey(stage, **both)
         assert (status, third["variables"]["renewed"], third["credentials"]["renewed"]) == (0, 0, 0)
-        assert len(third["containers"]["older_key"]) == 1
+        assert len(of_this(stage, third)) == 1
 
     with stage.installation.worker(stage.client, DW_KEYS=new):
         for name in ("one", "two"):
@@ -119,3 +119,8 @@ def test_keys_are_rotated_under_running_deployments(rotation, record_property):
         f"keys rotated with {CREDENTIALS} credentials under {len(done)} deployments: 0 failed; killed after "
         f"{sealed_anew} credentials",
     )
+
+
+def of_this(stage, told):
+    """The containers that need an older key, less those that other tests have left."""
+    return [each for each in told["containers"]["older_key"] if stage.project in str(each)]

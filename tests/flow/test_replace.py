@@ -50,11 +50,11 @@ def test_keep_leaves_older_instances_running(stage):
 
 
 def test_aliases_move_to_the_new_version_once_it_is_proven(stage, installation):
-    stage.deploy("shop:v1", aliases=["web"])
-    second = stage.deploy("shop:v2", aliases=["web"])
+    stage.deploy("shop:v1", aliases=[stage.alias])
+    second = stage.deploy("shop:v2", aliases=[stage.alias])
     assert page(second) == "shop v2"
     container = stage.engine.inspect_container(second["container_id"])
-    assert "web" in container["NetworkSettings"]["Networks"][installation.network]["Aliases"]
+    assert stage.alias in container["NetworkSettings"]["Networks"][installation.network]["Aliases"]
 
 
 def test_an_older_version_that_is_kept_can_be_made_the_newest_again(stage):

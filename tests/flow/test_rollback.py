@@ -130,7 +130,7 @@ def test_an_image_without_a_digest_that_is_gone_is_not_confused_with_its_name_s_
 def test_arguments_and_secrets_are_those_of_the_version(stage, installation):
     sealed = installation.dw("seal", f"{stage.project}/staging", "TOKEN", input=SECRET).stdout.strip()
     arguments = {"env": {"COLOUR": "blue"}, "secret_env": {"TOKEN": sealed}, "labels": {"team": "a"}, "memory": 2**26}
-    first = stage.deploy("shop:v1", aliases=["web"], instance_id="blue", **arguments)
+    first = stage.deploy("shop:v1", aliases=[stage.alias], instance_id="blue", **arguments)
     stage.deploy("shop:v2")
     result = rollback(stage)
     assert result["instance_id"] == first["instance_id"] == "blue"
@@ -138,7 +138,7 @@ def test_arguments_and_secrets_are_those_of_the_version(stage, installation):
     assert {"COLOUR=blue", f"TOKEN={SECRET}"} <= set(container["Config"]["Env"])
     assert container["Config"]["Labels"]["team"] == "a"
     assert container["HostConfig"]["Memory"] == 2**26
-    assert "web" in container["NetworkSettings"]["Networks"][installation.network]["Aliases"]
+    assert stage.alias in container["NetworkSettings"]["Networks"][installation.network]["Aliases"]
     listed = str(stage.ask("docker.list", project=stage.project))
     assert "docker-watcher.previous" not in listed
     assert SECRET not in listed + str(container["Config"]["Labels"]) + str(stage.record(result["deployment_id"]))

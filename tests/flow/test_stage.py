@@ -160,9 +160,9 @@ def stage_hash(stage):
 
 @pytest.mark.parametrize("image", ["shop:v1", "shop:v2"])
 def test_a_stopped_stage_is_deployed_to_as_any(stage, image):
-    before = stage.deploy("shop:v1", aliases=["web"])
+    before = stage.deploy("shop:v1", aliases=[stage.alias])
     carried_out(stage, "stop")
-    live = stage.deploy(image, aliases=["web"])
+    live = stage.deploy(image, aliases=[stage.alias])
     assert (live["state"], live["replaced"]) == ("live", [before["container_id"]])
     assert states(stage) == [("running", "always")]
 

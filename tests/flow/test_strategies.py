@@ -57,10 +57,10 @@ def test_a_port_to_be_kept_stays_over_restarts_and_is_no_other_containers(stage)
 
 
 def test_the_hook_is_told_before_anything_old_is_touched_and_once_it_is_gone(stage, hook):
-    first = stage.deploy("shop:v1", aliases=["web"])
+    first = stage.deploy("shop:v1", aliases=[stage.alias])
     seen = []
     hook.on_told = lambda told: seen.append((told["event"], page(told), page(first) if len(seen) < 1 else None))
-    second = stage.deploy("shop:v2", aliases=["web"], cutover={"url": hook.url})
+    second = stage.deploy("shop:v2", aliases=[stage.alias], cutover={"url": hook.url})
     stage.until(lambda: len(seen) == 2)
     assert seen == [("cutover", "shop v2", "shop v1"), ("retired", "shop v2", None)]
     cutover, retired = hook.told
