@@ -101,7 +101,7 @@ def _signed_text(signature: Signature, task: str, task_id: str, arguments: Mappi
 def sign(body: tuple[Any, ...], headers: dict[str, Any], **_: object) -> None:
     """Sign a message that is about to be sent, where this process has a key, and the message no signature yet.
 
-    One that a worker sends again (a retry, or to another lane) has that of its producer.
+    Raises SettingsInvalid.
     """
     key, producer = signing_key(), settings().producer
     if key is None or producer is None or HEADER in headers:
