@@ -51,6 +51,10 @@ test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=2
 chaos: .venv/ready ## Deploy while workers, Redis and engine are killed; ARGS="--seed 1 --deployments 40"
 	@$(SERVICES) $(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: fuzz
+fuzz: .venv/ready ## Send 10,000 cases of right, wrong and hostile arguments; ARGS="--seed 7 --batch 12" replays
+	@$(SERVICES) $(BIN)/python -m tests.fuzz $(ARGS)
+
 .PHONY: unit
 unit: .venv/ready ## The tests that need no service
 	@$(BIN)/pytest tests/unit

@@ -9,5 +9,5 @@ for lock in .state/*/lock; do
         exit 1
     fi
 done
-rm -rf .state .venv .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* build ./*.egg-info
+rm -rf .state .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage .coverage.* build ./*.egg-info
 find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -58,7 +58,7 @@ class Operation(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
     # Told once the message is known to be taken, and not over the result of one that comes again.
     track_started = False
 
-    def __call__(self, *positional: object, **named: object) -> Any:
+    def __call__(self, /, *positional: object, **named: object) -> Any:
         """Run the task for a message, if that may be taken."""
         if not settings().require_signature or self.name in UNSIGNED_TASKS:
             return self.run(*positional, **named)

@@ -148,6 +148,10 @@ class EngineProxy(socketserver.ThreadingUnixStreamServer):
                 return fault
         return ""
 
+    def pass_on(self, handler, request):
+        """Have the engine answer."""
+        handler.forward(request, handler.wfile.write)
+
     def close(self):
         self.ended.set()
         self.shutdown()
@@ -183,7 +187,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 self.forward(request, answer.append)
                 self.wfile.write(_AFTER[fault](b"".join(answer)))
             else:
-                self.forward(request, self.wfile.write)
+                self.server.pass_on(self, request)
 
     def go_on(self, head, pieces, pause):
         self.wfile.write(head)

@@ -10,28 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-QUEUE = "celery"
-
-
-def message(content=b"[[], {}, {}]", headers=None, **changed):
-    """A message as Celery writes it into Redis; `headers` and others replace what is usual."""
-    task_id = str(uuid.uuid4())
-    whole = {
-        "body": base64.b64encode(content).decode(),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {"lang": "any", "task": "docker.list", "id": task_id, **(headers or {})},
-        "properties": {
-            "correlation_id": task_id,
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": QUEUE},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": str(uuid.uuid4()),
-        },
-        **changed,
-    }
-    return task_id, json.dumps(whole)
+from tests.flow.envelope import QUEUE, message
 
 
 @pytest.fixture
@@ -66,6 +45,7 @@ BODIES = {
     "lists in lists": b"[" * 50_000 + b"]" * 50_000,
     "objects in objects": b'[[], {"labels": ' + b'{"a": ' * 30 + b"1" + b"}" * 31 + b", {}]",
     "bytes that are no text": b"\xff\xfe\x00",
+    "JSON in UTF-16": "[[], {}, {}]".encode("utf-16"),
     "code": pickle.dumps(print),
 }
 
@@ -108,6 +88,7 @@ WHOLE = {
     "YAML": {"content-type": "application/x-yaml"},
     "no kind": {"content-type": None},
     "another coding": {"content-encoding": "zip"},
+    "a coding of another kind": {"content-encoding": ["utf-8"]},
     "a bomb": {"body": base64.b64encode(BOMB).decode(), "headers": {"compression": "application/x-gzip"}},
 }
 
@@ -187,6 +168,28 @@ def test_a_huge_message_under_the_id_of_a_deployment_does_not_spoil_its_result(s
     for _ in range(3):
         stage.ask("docker.list")
     assert stage.client.AsyncResult(live["deployment_id"]).result == live
+
+
+OTHER = "the id of another message"
+WORKFLOWS = {
+    "a chain": {"chain": [{"task": "docker.list", "options": {"task_id": OTHER}}]},
+    "a callback": {"callbacks": [{"task": "docker.list", "args": [], "kwargs": {}, "options": {}}]},
+    "an errback that is none": {"errbacks": [{"a": 1}]},
+    "a chord": {"chord": {"task": "docker.list", "args": [], "kwargs": {}, "options": {}}},
+}
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS.values(), ids=WORKFLOWS)
+def test_a_workflow_is_refused_and_stores_nothing_under_anothers_id(stage, push, workflow):
+    other = stage.send("docker.list", project=stage.project)
+    listed = other.get(timeout=30)
+    # Which fails, so that Celery would have what comes after it fail as well.
+    body = json.dumps([[], {"privileged": True}, workflow]).replace(OTHER, other.id)
+    task_id, raw = message(body.encode())
+    push(raw)
+    kind, said = refusal(stage, task_id)
+    assert (kind, "workflow" in said) == ("SpecInvalid", True)
+    assert stage.client.AsyncResult(other.id).result == listed
 
 
 def test_a_client_of_the_first_protocol_is_understood(stage, push):
