@@ -59,7 +59,7 @@ def test_unknown_arguments_are_refused_by_name(name):
     with pytest.raises(SpecInvalid, match="privileged: there is no such argument"):
         OURS[name].run(privileged=True)
     with pytest.raises(SpecInvalid, match="self: there is no such argument"):
-        OURS[name](**{"self": "shop"})
+        OURS[name](self="shop")
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACT))
