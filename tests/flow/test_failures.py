@@ -105,7 +105,7 @@ def test_a_deadline_that_passes(stage, images):
         ("docker.stop", GONE),
         ("docker.restart", GONE),
         ("docker.logs", GONE),
-        ("docker.connect", {**GONE, "network": "bridge"}),
+        ("docker.connect", {**GONE, "network": "further"}),
     ],
 )
 def test_no_such_container(stage, task, arguments):
