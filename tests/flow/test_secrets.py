@@ -14,6 +14,9 @@ from tests.flow.canaries import command_lines, contents_of, events_of, found, mo
 from tests.flow.conftest import Stage, flower_of, served_through
 from tests.flow.hook import Hook
 
+# Everything is done, and fails, once for all of it.
+pytestmark = pytest.mark.timeout(600)
+
 CANARY = "canary-4f1e0c"
 SECRETS = {
     "a secret variable": 'can\'ry "9d27"\\ü <&> 5be1\nsecond-line-c03e of it\n',
