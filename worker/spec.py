@@ -25,6 +25,7 @@ from worker.secrecy import has_password, is_secret_name
 from worker.settings import Name, NetworkName, Seconds, settings
 
 _HIGHEST_PORT = 65_535
+_ENGINES_INTEGERS = 2**63
 _DOCKERS_LABELS = ("com.docker.", "io.docker.", "org.dockerproject.")
 """What Docker keeps for itself: Compose, for one, takes down whatever has its labels."""
 
@@ -186,10 +187,10 @@ class DeploymentSpec(StageArguments):
     user: User | None = None
     volumes: dict[VolumeName, Annotated[Volume, BeforeValidator(_volume)]] = {}
     """A path, or an object with one, for each named volume."""
-    memory: Annotated[int, Field(ge=6 * 1024**2)] | None = None
+    memory: Annotated[int, Field(ge=6 * 1024**2, lt=_ENGINES_INTEGERS)] | None = None
     """Bytes; the engine refuses less than 6 MiB."""
     cpus: Annotated[float, Field(ge=0.01, le=4096)] | None = None
-    pids: Annotated[int, Field(ge=1)] | None = None
+    pids: Annotated[int, Field(ge=1, lt=_ENGINES_INTEGERS)] | None = None
     read_only: bool = False
     init: bool = True
     """Run the engine's own init as process 1: it hands signals on, and reaps orphans. Not for images that bring one."""

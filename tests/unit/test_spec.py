@@ -49,6 +49,8 @@ WRONG = [
     ({"restart": "sometimes"}, "restart"),
     ({"user": "root; rm"}, "user"),
     ({"memory": 1024}, "memory"),
+    ({"memory": 10**400}, "memory"),
+    ({"pids": 2**63}, "pids"),
     ({"keep": 0}, "keep"),
     ({"timeout": -1}, "timeout"),
     ({"timeout": float("nan")}, "timeout"),
