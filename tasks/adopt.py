@@ -1,7 +1,4 @@
-"""Adopting what serves without a record, as after the loss of Redis: its labels tell what it is, and what was before.
-
-Whoever can make containers can write labels: only what was sealed here, for this very container, is believed.
-"""
+"""Adopting what serves without a record, as after the loss of Redis: its labels tell what it is and what was before."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -12,10 +9,11 @@ from tasks.standings import standings_of
 from worker import plan
 from worker.engine import Listed, engine
 from worker.errors import ContainerNotFound, CredentialMissing
+from worker.kept import kept_previous, kept_spec
 from worker.keyring import keyring
 from worker.labels import Label
 from worker.record import Found, Version
-from worker.spec import ACCEPTED, DeploymentSpec
+from worker.spec import DeploymentSpec
 from worker.store import deployments
 
 log = structlog.get_logger()
@@ -52,25 +50,6 @@ def sealed_labels(spec: DeploymentSpec, deployment_id: str, older: Sequence[List
     return {Label.SPEC: asked, Label.PREVIOUS: before and keyring().seal(before, plan.previous_purpose(*stage))}
 
 
-def needs_older_key(container: Listed) -> bool:
-    """Whether what a container's labels keep sealed, the secrets in it too, takes another key than the first to open.
-
-    A live container's labels can't be changed: so it is until its stage is deployed to again.
-    """
-    sealed = [text for each in (Label.SPEC, Label.PREVIOUS) if (text := _label(container, each))]
-    if not sealed:
-        return False
-    if not keyring().has_keys or not all(keyring().is_current(each) for each in sealed):
-        return True
-    try:
-        asked, previous = _spec(container), _previous(container)
-    except (CredentialMissing, ValidationError):
-        # Of what isn't this container's nothing is ever used.
-        return False
-    secrets = [*asked.secret_env.values(), *(previous.spec.secret_env.values() if previous else ())]
-    return not all(keyring().is_current(each) for each in secrets)
-
-
 def _serving(containers: Sequence[Listed], recorded: Collection[str]) -> Iterator[Listed]:
     """Of each stage, the newest container that runs and isn't a candidate beside it, if it has no record."""
     seen = set()
@@ -95,7 +74,7 @@ def _was_promoted(container: Listed) -> bool:
 
 def _adopt(container: Listed) -> bool:
     try:
-        spec = _spec(container)
+        spec = kept_spec(container)
     except (CredentialMissing, ValidationError) as error:
         log.warning("not_adopted", container=container.name, error=str(error))
         return False
@@ -112,27 +91,10 @@ def _adopt(container: Listed) -> bool:
 
 def _known_previous(container: Listed) -> Version | None:
     try:
-        return _previous(container)
+        return kept_previous(container)
     except (CredentialMissing, ValidationError) as error:
         log.warning("previous_not_adopted", container=container.name, error=str(error))
         return None
-
-
-def _spec(container: Listed) -> DeploymentSpec:
-    text = keyring().open(_label(container, Label.SPEC), plan.spec_purpose(*_stage(container)))
-    return DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
-
-
-def _previous(container: Listed) -> Version | None:
-    sealed = _label(container, Label.PREVIOUS)
-    if not sealed:
-        return None
-    text = keyring().open(sealed, plan.previous_purpose(*_stage(container)))
-    return Version.model_validate_json(text, extra="ignore", context=ACCEPTED)
-
-
-def _stage(container: Listed) -> tuple[str, str, str]:
-    return _label(container, Label.PROJECT), _label(container, Label.STAGE), _deployment_of(container)
 
 
 def _deployment_of(container: Listed) -> str:

@@ -30,8 +30,8 @@ from worker.errors import DeploymentError, EngineUnavailable, PolicyDenied, Spec
 from worker.refusal import has_result
 from worker.settings import settings
 from worker.signature import HEADER, UNSIGNED_TASKS, Signature, sent_by, verified
-from worker.spec import Arguments, parse
-from worker.store import Seen, nonces, redeliveries
+from worker.spec import Arguments, ContainerArguments, parse
+from worker.store import Seen, hosts, nonces, redeliveries
 
 log = structlog.get_logger()
 
@@ -74,10 +74,16 @@ A = TypeVar("A", bound=Arguments)
 R = TypeVar("R", bound=Result)
 
 
+def came_by_shared_queue(task: "Task[..., Any]") -> bool:
+    """Whether a message was sent to no host in particular."""
+    return (task.request.delivery_info or {}).get("routing_key") == SHARED_QUEUE
+
+
 def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]], Callable[[A], R]]:
     """Register a function as a task of the contract.
 
-    Clients know one queue: what takes its time is sent on from there to the lane that it belongs to.
+    Clients know one queue: what takes its time, or is about a container of another host, is sent on from there to the
+    queue that it belongs to.
     """
 
     def register(function: Callable[[A], R]) -> Callable[[A], R]:
@@ -89,10 +95,9 @@ def operation(name: str, lane: Lane = Lane.QUICK) -> Callable[[Callable[[A], R]]
             check_redelivery(self)
             _tell_started(self)
             arguments = checked(model, name, positional, named)
-            if lane is not Lane.QUICK and (self.request.delivery_info or {}).get("routing_key") == SHARED_QUEUE:
-                _send_on(self, lane)
-                raise Undone
             try:
+                if came_by_shared_queue(self):
+                    _send_to_its_queue(self, lane, arguments)
                 return function(arguments).model_dump(mode="json")
             except Transient as error:
                 try_later(self, error)
@@ -162,11 +167,21 @@ def _tell_started(task: Operation) -> None:
         log.warning("start_not_told", task=task.name, error=str(error))
 
 
-def _send_on(task: Operation, lane: Lane) -> None:
+def _send_to_its_queue(task: Operation, lane: Lane, arguments: Arguments) -> None:
+    host = hosts().located(arguments.container) if isinstance(arguments, ContainerArguments) else None
+    if lane is not Lane.QUICK or host not in {None, settings().host}:
+        send_on(task, lane, host or settings().host)
+
+
+def send_on(task: Operation, lane: Lane, host: str) -> NoReturn:
+    """Have a message go to a host's own queue; its caller is told where that is away."""
+    if host != settings().host and host in hosts().away():
+        task.update_state(state="PROGRESS", meta={"waits_for": f"host {host}, which is away"})
     try:
-        task.signature_from_request(queue=lane.queue(settings().namespace, settings().host)).apply_async()
+        task.signature_from_request(queue=lane.queue(settings().namespace, host)).apply_async()
     except OperationalError as error:
         raise Reject(error, requeue=True) from error
+    raise Undone
 
 
 def try_later(task: Operation, error: Exception) -> NoReturn:

@@ -12,12 +12,11 @@ from worker.engine import Container, engine
 from worker.errors import PortInUse, SpecInvalid, Transient
 from worker.policy import policy
 from worker.settings import NetworkName
-from worker.spec import Alias, Arguments, ContainerReference
+from worker.spec import Alias, ContainerArguments
 
 
-class ConnectArguments(Arguments):
+class ConnectArguments(ContainerArguments):
     network: NetworkName
-    container: ContainerReference
     aliases: list[Alias] = []
 
 

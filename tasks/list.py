@@ -1,15 +1,19 @@
 """`docker.list`: the managed containers (R7)."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
 
-from tasks.adopt import needs_older_key
-from tasks.base import Result, operation
-from worker.engine import Listed, engine
-from worker.labels import Label, Labels
-from worker.secrecy import masked
-from worker.settings import Name
+from celery import current_task
+
+from tasks.base import Result, came_by_shared_queue, operation
+from worker.engine import engine
+from worker.listing import ListedContainer, described, told_by_others
+from worker.settings import Name, settings
 from worker.signature import may_touch
 from worker.spec import Arguments, LabelName, Text
+from worker.store import hosts
+
+_UP = {"running", "paused", "restarting"}
+"""The states of what an engine lists unless it is asked for all."""
 
 
 class ListArguments(Arguments):
@@ -22,56 +26,40 @@ class ListArguments(Arguments):
     """Stopped ones too."""
 
 
-class ListedContainer(Result):
-    container_id: str
-    name: str
-    project: str
-    stage: str
-    instance_id: str
-    deployment_id: str
-    image: str
-    image_id: str
-    digest: str
-    state: str
-    status: str
-    created: str
-    ports: dict[str, int]
-    labels: dict[str, str]
-    older_key: bool
-    """Whether what its labels keep sealed takes another key than the first, which is so until its next deployment."""
-
-
 class ListResult(Result):
     containers: list[ListedContainer]
 
 
 @operation("docker.list")
 def list_(arguments: ListArguments) -> ListResult:
-    """List this namespace's containers, newest first; a second run lists them again."""
+    """List this namespace's containers, newest first; a second run lists them again.
+
+    Who asks by the shared queue is told of all hosts' containers, of the others' as these have told of them; who asks
+    by a host's own queue, of that one's.
+    """
+    found = [*_here(arguments), *(_elsewhere(arguments) if came_by_shared_queue(current_task) else ())]
+    theirs = [each for each in found if may_touch(each.where)]
+    return ListResult(containers=sorted(theirs, key=lambda each: each.created, reverse=True))
+
+
+def _here(arguments: ListArguments) -> Iterator[ListedContainer]:
     containers = engine().containers
     ours = containers.labels.select(project=arguments.project, stage=arguments.stage, instance=arguments.instance_id)
-    found = containers.labelled({**arguments.labels, **ours}, every_state=arguments.all)
-    theirs = (each for each in found if may_touch(containers.labels.stage_of(each)))
-    return ListResult(containers=[_described(containers.labels, each) for each in theirs])
+    return map(described, containers.labelled({**arguments.labels, **ours}, every_state=arguments.all))
 
 
-def _described(labels: Labels, container: Listed) -> ListedContainer:
-    sealed = {labels.key(Label.SPEC), labels.key(Label.PREVIOUS)}
-    return ListedContainer(
-        container_id=container.id,
-        name=container.name,
-        project=labels.get(container.labels, Label.PROJECT),
-        stage=labels.get(container.labels, Label.STAGE),
-        instance_id=labels.get(container.labels, Label.INSTANCE),
-        deployment_id=labels.get(container.labels, Label.DEPLOYMENT),
-        image=labels.get(container.labels, Label.IMAGE),
-        image_id=container.image_id,
-        digest=labels.get(container.labels, Label.DIGEST),
-        state=container.state,
-        status=container.status,
-        created=datetime.fromtimestamp(container.created, UTC).isoformat(),
-        ports=dict(container.ports),
-        # All of a deployment's arguments are too much for a list. An image has labels of its own, of any name.
-        labels=masked({name: value for name, value in container.labels.items() if name not in sealed}),
-        older_key=needs_older_key(container),
-    )
+def _elsewhere(arguments: ListArguments) -> Iterator[ListedContainer]:
+    whole = arguments.project and arguments.stage
+    stages = [f"{arguments.project}/{arguments.stage}"] if whole else hosts().stages(but=settings().host)
+    for each in told_by_others(stages):
+        is_wanted = (
+            arguments.project in {None, each.project}
+            and arguments.stage in {None, each.stage}
+            and arguments.instance_id in {None, each.instance_id}
+            and (arguments.all or each.state in _UP)
+            and all(
+                name in each.labels and value in {"", each.labels[name]} for name, value in arguments.labels.items()
+            )
+        )
+        if is_wanted:
+            yield each

@@ -7,11 +7,10 @@ from pydantic import Field
 from tasks.base import Result, operation
 from tasks.managed import managed
 from worker.engine import engine
-from worker.spec import Arguments, ContainerReference
+from worker.spec import ContainerArguments
 
 
-class LogsArguments(Arguments):
-    container: ContainerReference
+class LogsArguments(ContainerArguments):
     tail: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Lines."""
 

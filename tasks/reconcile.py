@@ -5,7 +5,7 @@ isn't managed here, none of a deployment that is under way, and none that is you
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
@@ -39,7 +39,8 @@ class ReconcileResult(Result):
     failed: list[str]
     """Names of those that could not be removed, and are tried again the next time."""
     restored: list[str]
-    """Names of those that had to make room for a deployment which has no record any more, and run again."""
+    """Names of those that had to make room for a deployment which has no record any more, or was ended while this host
+    was away, and run again."""
     adopted: list[str]
     """Names of containers that serve and had no record, as after the loss of Redis."""
     released: list[str]
@@ -57,6 +58,7 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     containers = _ours()
     removed, failed = remove_leftovers(list(leftovers(containers)))
     restored = _restore_displaced(_ours() if removed else containers)
+    restored += _restore_abandoned(_ours() if removed else containers)
     if removed or restored:
         containers = _ours()
     adopted = adopt(containers)
@@ -89,14 +91,21 @@ def _mend_stages() -> tuple[list[str], list[str]]:
 
 def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
     """Those of this namespace's containers that ended deployments have left."""
-    standings = standings_of(containers)
+    standings, moved = standings_of(containers), _moved(containers)
     unretired = {each for standing in standings.values() for each in standing.unretired}
     for each in containers:
         standing = standings.get(engine().containers.labels.deployment_of(each))
+        is_deployed = bool(_label(each, Label.FINGERPRINT))
+        has_moved = is_deployed and each.created < moved.get(engine().containers.labels.stage_of(each), 0)
         if not _is_young(each) and (
-            each.id in unretired or plan.is_leftover(each, standing, deployed=bool(_label(each, Label.FINGERPRINT)))
+            each.id in unretired or has_moved or plan.is_leftover(each, standing, deployed=is_deployed)
         ):
             yield each
+
+
+def _moved(containers: Sequence[Listed]) -> Mapping[str, float]:
+    """The stages that are live on another host by now, and when that version was asked for."""
+    return deployments().moved(sorted({engine().containers.labels.stage_of(each) for each in containers}))
 
 
 def remove_leftovers(containers: Sequence[Listed]) -> tuple[list[str], list[str]]:
@@ -130,6 +139,28 @@ def _restore_displaced(containers: Sequence[Listed]) -> list[str]:
                 restored += _restore_those_displaced_by(each, containers)
             except DeploymentError as error:
                 log.warning("displaced_not_restored", container=each.name, error=error.message)
+    return restored
+
+
+def _restore_abandoned(containers: Sequence[Listed]) -> list[str]:
+    """Start again what was stopped for deployments that others ended while this host was away."""
+    api, restored = engine().containers, []
+    abandoned = deployments().abandoned()
+    moved = _moved(containers) if abandoned else {}
+    for deployment_id, displaced in abandoned.items():
+        waiting = [each for each in containers if each.id in displaced]
+        if any(deployments().holder(api.labels.stage_of(each)) for each in waiting):
+            continue
+        try:
+            for each in waiting:
+                if api.labels.stage_of(each) not in moved:
+                    api.set_restart_policy(each, api.labels.restart_policy_of(each))
+                    api.start(each)
+                    restored.append(each.name)
+        except DeploymentError as error:
+            log.warning("displaced_not_restored", deployment=deployment_id, error=error.message)
+        else:
+            deployments().note_restored(deployment_id)
     return restored
 
 

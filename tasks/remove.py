@@ -5,11 +5,10 @@ from tasks.managed import managed
 from worker.celery import Lane
 from worker.engine import engine
 from worker.errors import ContainerNotFound
-from worker.spec import Arguments, ContainerReference
+from worker.spec import ContainerArguments
 
 
-class RemoveArguments(Arguments):
-    container: ContainerReference
+class RemoveArguments(ContainerArguments):
     force: bool = False
 
 

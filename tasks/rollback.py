@@ -3,16 +3,18 @@
 from typing import NoReturn
 
 from tasks.adopt import live_version
-from tasks.base import MOST_RETRIES, checked, try_later
+from tasks.base import MOST_RETRIES, came_by_shared_queue, checked, send_on, try_later
 from tasks.deploy.accept import Acceptance, accept
 from worker import plan
-from worker.celery import app
+from worker.celery import Lane, app
 from worker.engine import engine
 from worker.errors import Transient
+from worker.listing import told_by_others
 from worker.record import Version
+from worker.settings import settings
 from worker.signature import check_stage
 from worker.spec import LIVE_BEFORE, DeploymentSpec, RollbackArguments, parse
-from worker.store import deployments
+from worker.store import deployments, hosts
 
 
 @app.task(name="docker.rollback", base=Acceptance, bind=True)
@@ -21,6 +23,8 @@ def rollback(self: Acceptance, /, *positional: object, **arguments: object) -> N
     asked = checked(RollbackArguments, "docker.rollback", positional, arguments)
     # Before the engine is asked what is there.
     check_stage(asked.where)
+    if came_by_shared_queue(self):
+        _send_to_its_host(self, asked.where)
 
     def choose() -> tuple[DeploymentSpec, Version]:
         try:
@@ -34,10 +38,18 @@ def rollback(self: Acceptance, /, *positional: object, **arguments: object) -> N
     accept(self, choose)
 
 
+def _send_to_its_host(task: Acceptance, stage: str) -> None:
+    """Have a host that is there, and has the stage, choose: without a record it knows best what was live."""
+    host = deployments().home(stage)
+    if host not in {None, settings().host} and host not in hosts().away():
+        send_on(task, Lane.QUICK, str(host))
+
+
 def _target(asked: RollbackArguments) -> Version:
     containers = engine().containers
     found = containers.labelled(containers.labels.select(project=asked.project, stage=asked.stage))
     live = live_version(asked.where, found)
     # One whose container somebody removed is the first to go back to.
-    is_there = live and any(containers.labels.deployment_of(each) == live.deployment_id for each in found)
+    elsewhere = {each.deployment_id for each in told_by_others([asked.where])}
+    is_there = live and live.deployment_id in {*map(containers.labels.deployment_of, found), *elsewhere}
     return plan.rollback_target(asked, deployments().lives(asked.where), live if is_there else None)

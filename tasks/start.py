@@ -5,11 +5,7 @@ from tasks.evidence import check_command_ran, with_evidence
 from tasks.managed import managed
 from worker.celery import Lane
 from worker.engine import engine
-from worker.spec import Arguments, ContainerReference
-
-
-class StartArguments(Arguments):
-    container: ContainerReference
+from worker.spec import ContainerArguments
 
 
 class StartResult(Result):
@@ -20,7 +16,7 @@ class StartResult(Result):
 
 
 @operation("docker.start", Lane.WORK)
-def start(arguments: StartArguments) -> StartResult:
+def start(arguments: ContainerArguments) -> StartResult:
     """Start a container and say which host ports it has; a second run finds it running."""
     containers = engine().containers
     found = managed(arguments.container)

@@ -5,11 +5,10 @@ from tasks.managed import managed
 from worker.celery import Lane
 from worker.engine import Container, engine
 from worker.settings import settings
-from worker.spec import Arguments, ContainerReference, StopTimeout
+from worker.spec import ContainerArguments, StopTimeout
 
 
-class StopArguments(Arguments):
-    container: ContainerReference
+class StopArguments(ContainerArguments):
     timeout: StopTimeout | None = None
 
 

@@ -22,8 +22,10 @@ SHARED_QUEUE = "celery"
 class Lane(StrEnum):
     """What keeps the slow from holding up the quick: each has a queue, and slots in every worker."""
 
+    SHARED = "shared"
+    """The queue of all hosts' workers: takes deployments on, and what is quick; sends the rest on to its lane."""
     QUICK = "quick"
-    """The shared queue: takes deployments on, lists, cancels, reads logs; and sends the rest on to its lane."""
+    """Lists, cancels, reads logs."""
     WORK = "work"
     """Whatever changes the engine, and the steps of deployments: they stay with one host."""
     PULLS = "pulls"
@@ -31,7 +33,7 @@ class Lane(StrEnum):
 
     def queue(self, namespace: str, host: str) -> str:
         """Its queue for the workers that serve this engine; no name has a `/`."""
-        names = {Lane.QUICK: SHARED_QUEUE, Lane.WORK: f"dw.{namespace}.{host}"}
+        names = {Lane.SHARED: SHARED_QUEUE, Lane.WORK: f"dw.{namespace}.{host}"}
         return names.get(self, f"dw.{namespace}.{host}/{self}")
 
 
@@ -101,7 +103,7 @@ def _configuration(values: Settings) -> dict[str, object]:
 
 def _slots(values: Settings, lane: Lane) -> int:
     # A message that waits here for a retry's time has a slot as well; of the quick ones many may.
-    return 8 * QUICK_THREADS if lane is Lane.QUICK else values.concurrency
+    return 8 * QUICK_THREADS if lane in {Lane.SHARED, Lane.QUICK} else values.concurrency
 
 
 def _settings_or_exit() -> Settings:

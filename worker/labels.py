@@ -8,6 +8,9 @@ from typing import Protocol
 
 from worker.reference import ImageReference
 
+SHORTEST_ID = 12
+"""The fewest characters of a container's id by which it is known."""
+
 
 class Label(StrEnum):
     """What follows the prefix in a label's name."""

@@ -203,11 +203,12 @@ def rollback_target(asked: RollbackArguments, lives: Sequence[Version], present:
 def rollback_arguments(version: Version) -> dict[str, object]:
     """The arguments of `docker.deploy` for the same version again, by its digest, wherever its tag points by now.
 
-    Less `force`: who goes back to what is live already wants no new container.
+    Less `force`: who goes back to what is live already wants no new container; and less `host`: it is wanted where the
+    stage is by now.
     """
     reference = ImageReference.parse(version.spec.image)
     image = replace(reference, digest=version.digest or reference.digest)
-    asked = version.spec.model_dump(exclude_defaults=True, exclude={"force"})
+    asked = version.spec.model_dump(exclude_defaults=True, exclude={"force", "host"})
     return {**asked, "image": str(image), "policy": "missing"}
 
 
@@ -259,6 +260,20 @@ def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool)
         return False
     # An adopted version that was live before is known without its container, which can be there still.
     return standing.outcome not in {"live", "adopted"} or standing.container_id not in {None, container.id}
+
+
+def check_move(spec: DeploymentSpec, hosts: Sequence[str]) -> None:
+    """Refuse to move to another host what can't be on two hosts at once, or leaves its data behind.
+
+    Raises SpecInvalid.
+    """
+    if not hosts or not (spec.volumes or spec.strategy == "stop-first"):
+        return
+    reason = "and its volumes' data stays there" if spec.volumes else "and stop-first can't be kept between two hosts"
+    raise SpecInvalid(
+        f"{spec.about} failed: the stage is on host {', '.join(hosts)}, {reason}; deploy it there, or remove it first.",
+        {"step": "create", "image": spec.image, "fields": {"host": f"the stage is on {', '.join(hosts)}"}},
+    )
 
 
 def check_order(order: StageOrder, found: Sequence[Listed]) -> None:

@@ -14,6 +14,7 @@ from celery.worker.control import control_command
 from worker import log
 from worker.driver import driver, send_reconcile
 from worker.engine import close_engine
+from worker.heartbeat import heartbeat
 from worker.interrupt import interruptible
 from worker.keyring import keyring
 from worker.policy import policy
@@ -45,6 +46,7 @@ def _check_files(**_: Any) -> None:
 def _begin(**_: Any) -> None:
     threading.Thread(target=_end_in_time, name="end", daemon=True).start()
     driver().start()
+    heartbeat().start()
     watcher().start()
     # Whatever happened while nobody worked here is set right at once.
     send_reconcile()
@@ -87,5 +89,6 @@ def _leave() -> None:
 @worker_shutdown.connect
 def _let_go(**_: Any) -> None:
     watcher().stop()
+    heartbeat().stop()
     driver().stop()
     close_engine()

@@ -52,6 +52,7 @@ class Step(StrEnum):
     PROMOTE = "promote"
     DRAIN = "drain"
     RETIRE = "retire"
+    VACATE = "vacate"
     REVERT = "revert"
     UNDO = "undo"
     STOP = "stop"
@@ -79,7 +80,8 @@ ON_SUCCESS: Mapping[Step, Step] = {
     Step.CUTOVER: Step.PROMOTE,
     Step.PROMOTE: Step.DRAIN,
     Step.DRAIN: Step.RETIRE,
-    Step.RETIRE: Step.REPORT,
+    Step.RETIRE: Step.VACATE,
+    Step.VACATE: Step.REPORT,
     Step.REVERT: Step.UNDO,
     Step.UNDO: Step.REPORT,
     **dict.fromkeys(OF_STAGE, Step.REPORT),
@@ -134,6 +136,8 @@ class Found(BaseModel):
     ports: dict[str, int] = {}
     health: str | None = None
     unchanged: bool = False
+    moves_from: list[str] = []
+    """Other hosts that have older instances of the stage still."""
     replaced: list[str] = []
     unretired: list[str] = []
     """Older containers that were to go and could not be removed."""
@@ -150,7 +154,7 @@ class Found(BaseModel):
     @property
     def replaces_what_serves(self) -> bool:
         """Whether it replaces a container that wasn't stopped before, and may be in the middle of requests."""
-        return not set(self.replaced) <= set(self.displaced)
+        return bool(self.moves_from) or not set(self.replaced) <= set(self.displaced)
 
 
 def following(step: Step, asked: Asked, found: Found) -> Step:
@@ -178,9 +182,15 @@ def _needed(step: Step, asked: Asked, found: Found) -> Step:
         Step.ALIAS: not found.withheld_aliases,
         Step.CUTOVER: cutover is None,
         Step.DRAIN: not found.withheld_aliases or not found.replaces_what_serves,
+        Step.VACATE: not found.moves_from,
         Step.REVERT: not is_reached,
     }
     return following(step, asked, found) if is_left_out.get(step, False) else step
+
+
+def place_of(step: Step, found: Found, host: str) -> str:
+    """The host whose workers do a step of a deployment to a host."""
+    return found.moves_from[0] if step is Step.VACATE else host
 
 
 def _cutover(asked: Asked) -> Cutover | None:
@@ -221,6 +231,8 @@ class Claim:
 
     id: str
     step: Step
+    host: str
+    """The one that its container is for; a step is another one's where that has a part in it."""
     fence: int
     attempt: int
     """How often this step was claimed without a commit that took it further; 1 at first."""

@@ -145,6 +145,16 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
 
     @property
+    def heartbeat_seconds(self) -> float:
+        """How often a host's workers say that they are there."""
+        return self.lease_seconds / 3
+
+    @property
+    def away_seconds(self) -> float:
+        """How long nothing is heard of a host that counts as away."""
+        return self.lease_seconds
+
+    @property
     def threads(self) -> int:
         """How many a worker process has: for its pulls, its other jobs, and for what is quick."""
         return 2 * self.concurrency + QUICK_THREADS

@@ -201,6 +201,7 @@ class DeploymentSpec(StageArguments):
     hand, and leaves it so."""
     instance_id: Name | None = None
     host: Name | None = None
+    """Where the stage is, or else the host with the least to do, unless given."""
     strategy: Strategy | None = None
     """`start-first` proves the new instance while the old one serves; `stop-first` stops that before. Unless given,
     `stop-first` only where the two can't run at once: a fixed host port, or an exclusive volume."""
@@ -238,18 +239,17 @@ class DeploymentSpec(StageArguments):
             raise ValueError("labels that begin with com.docker, io.docker or org.dockerproject are Docker's own")
         return labels
 
-    @field_validator("host")
-    @classmethod
-    def _host_is_this_one(cls, host: str | None, info: ValidationInfo) -> str | None:
-        if info.context != ACCEPTED and host not in {None, settings().host}:
-            raise ValueError(f"this worker serves host {settings().host} only")
-        return host
-
     @model_validator(mode="after")
     def _variables_are_given_once(self) -> "DeploymentSpec":
         for name in sorted(self.env.keys() & self.secret_env.keys()):
             raise ValueError(f"variable {name} is in env and in secret_env: give it once")
         return self
+
+
+class ContainerArguments(Arguments):
+    """The arguments of what is done to one container."""
+
+    container: ContainerReference
 
 
 class StageOrder(StageArguments):

@@ -16,6 +16,7 @@ import structlog
 from worker.driver import send
 from worker.engine import engine
 from worker.errors import DeploymentError
+from worker.heartbeat import heartbeat
 from worker.interrupt import Interrupt, Interrupted
 from worker.store import Deployments, deployments
 
@@ -70,7 +71,9 @@ class Watcher:
         containers = engine().containers
         with closing(containers.events(quiet=_QUIET, interrupt=self._interrupt)) as events:
             for event in events:
-                self._pass_on(containers.labels.deployment_of(event))
+                heartbeat().something_changed()
+                if event.is_decisive:
+                    self._pass_on(containers.labels.deployment_of(event))
 
     def _pass_on(self, deployment: str) -> None:
         try:

@@ -14,12 +14,13 @@ from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
 from worker.celery import app
 from worker.driver import send
+from worker.errors import SpecInvalid
 from worker.policy import policy
 from worker.record import Version
 from worker.settings import settings
 from worker.signature import check_stage
 from worker.spec import Asked, DeploymentSpec, parse
-from worker.store import deployments
+from worker.store import deployments, hosts
 from worker.store.orders import NUMBERED_TASKS, numbered_by_broker
 
 
@@ -59,6 +60,7 @@ def accept(task: Acceptance, choose: Callable[[], tuple[Asked, Version | None]])
         asked, rollback_to = choose()
         check_stage(asked.where)
         if isinstance(asked, DeploymentSpec):
+            check_host(asked.host)
             policy().check(asked)
             open_secrets(asked)
         outcome.progress(deployment_id, step="accept")
@@ -84,11 +86,39 @@ def note_order(request: Request, **_: object) -> None:
         deployments().receive(request.id)
 
 
+def check_host(host: str | None) -> None:
+    """Refuse a host that nobody has heard of, or that takes on nothing new.
+
+    Raises SpecInvalid.
+    """
+    if host is None:
+        return
+    known = {settings().host, *hosts().names()}
+    if host not in known:
+        raise _wrong_host(f"no worker has ever served host {host}; there are {', '.join(sorted(known))}")
+    if hosts().is_drained(host):
+        raise _wrong_host(f"host {host} is drained; name another one, or end that with `dw drain {host} --end`")
+
+
+def _wrong_host(reason: str) -> SpecInvalid:
+    return SpecInvalid(
+        f"The arguments of docker.deploy are wrong: host: {reason}.", {"step": "accept", "fields": {"host": reason}}
+    )
+
+
 def admit(deployment_id: str, asked: Asked, rollback_to: Version | None) -> None:
-    """Record what is asked for, and have it begin, wait, or end at once; a second run changes nothing."""
-    due = deployments().accept(deployment_id, asked, rollback_to)
-    if due:
-        send(due)
-    else:
+    """Record what is asked for, and have it begin, wait, or end at once; a second run changes nothing.
+
+    Raises SpecInvalid where it names no host, and no host takes on anything new.
+    """
+    accepted = deployments().accept(deployment_id, asked, rollback_to)
+    if accepted.is_nowhere:
+        raise _wrong_host("all hosts that are there are drained; end that for one of them with `dw drain HOST --end`")
+    if accepted.away:
+        waits_for = f"host {accepted.away}, which is away"
+        outcome.progress(deployment_id, step="accept", waits_for=waits_for)
+    if accepted.due:
+        send(accepted.due)
+    if accepted.away or not accepted.due:
         # It waits; or it was recorded after all, and may have failed before this run's progress was stored.
         outcome.store_failure_again(deployment_id)

@@ -16,7 +16,7 @@ from worker.celery import app
 from worker.driver import driver, send
 from worker.errors import DeadlineExceeded, DeploymentCancelled, DeploymentError, EngineUnavailable
 from worker.interrupt import Interrupted
-from worker.record import OF_STAGE, ON_FAILURE, Break, Claim, Found, Step, after_failure, following
+from worker.record import OF_STAGE, ON_FAILURE, Break, Claim, Found, Step, after_failure, following, place_of
 from worker.settings import settings
 from worker.spec import Arguments, DeploymentId, parse
 from worker.store import Committed, Due, deployments
@@ -165,14 +165,16 @@ def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
         driver().wake()
         return {"outcome": "waiting", "seconds": answer.seconds}
     to = answer.to or following(claim.step, claim.asked, answer.found)
+    place = place_of(to, answer.found, claim.host)
     seconds = {**answer.found.seconds, claim.step: round(claim.elapsed, 3)}
     found = answer.found.model_copy(update={"seconds": seconds})
-    _check(claim, deployments().advance(claim, to, found, claim.error, pause=answer.pause))
+    moves = None if place == settings().host else place
+    _check(claim, deployments().advance(claim, to, found, claim.error, pause=answer.pause, host=moves))
     log.info("step_done", step=claim.step, seconds=seconds[claim.step])
     if answer.pause:
         driver().wake()
     else:
-        send(Due(claim.id, to, settings().host))
+        send(Due(claim.id, to, place))
     return {"outcome": "done", "next": to}
 
 

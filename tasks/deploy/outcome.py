@@ -11,7 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 from worker.celery import app
 from worker.engine import PullProgress
 from worker.errors import DeploymentError
-from worker.record import Claim, Step
+from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
 from worker.settings import settings
 from worker.spec import DeploymentSpec, StageOrder
@@ -77,7 +77,9 @@ def store(claim: Claim) -> None:
 
 def result(claim: Claim) -> dict[str, object]:
     """The contract's result of what succeeded."""
-    return _of_order(claim, claim.asked) if isinstance(claim.asked, StageOrder) else _of_deployment(claim, claim.asked)
+    if isinstance(claim.asked, StageOrder):
+        return _of_order(claim, claim.asked)
+    return of_deployment(claim.id, claim.asked, claim.found, claim.host)
 
 
 def _of_order(claim: Claim, order: StageOrder) -> dict[str, object]:
@@ -90,14 +92,14 @@ def _of_order(claim: Claim, order: StageOrder) -> dict[str, object]:
     }
 
 
-def _of_deployment(claim: Claim, spec: DeploymentSpec) -> dict[str, object]:
-    found = claim.found
+def of_deployment(deployment_id: str, spec: DeploymentSpec, found: Found, host: str) -> dict[str, object]:
+    """The contract's result of a deployment."""
     return {
-        "deployment_id": claim.id,
+        "deployment_id": deployment_id,
         "project": spec.project,
         "stage": spec.stage,
         "instance_id": found.instance_id,
-        "host": settings().host,
+        "host": host,
         "container_id": found.container_id,
         "container_name": found.container_name,
         "image": str(ImageReference.parse(spec.image)),

@@ -4,7 +4,7 @@ Every step can run twice, after a worker's death or a lost reply: it looks for w
 deployment-id label, and goes on from there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -15,6 +15,7 @@ from tasks.create import host_ports, make, open_secrets
 from tasks.cutover import cut_over, instance_of, say_retired
 from tasks.deploy import outcome
 from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
+from tasks.deploy.move import hosts_with, instance_elsewhere, tell_others
 from tasks.evidence import evidence_of, not_proven, with_evidence
 from tasks.pull import fetch
 from tasks.stop import stop_timeout
@@ -99,7 +100,8 @@ def create(claim: Claim) -> Done:
     """Make the container, unless one of the same image and arguments runs already."""
     spec, found, containers = claim.spec, claim.found, engine().containers
     marks = plan.fingerprints(keyring(), spec, _known(found.image_id), settings().network, open_secrets(spec))
-    older = _older_instances(claim)
+    older, elsewhere = _older_instances(claim), hosts_with(claim)
+    plan.check_move(spec, elsewhere)
     twin = plan.live_twin(containers.labels, older, marks)
     if twin and not spec.force and (unchanged := _unchanged(claim, containers.inspect(twin.id))):
         return Done(unchanged, to=Step.REPORT)
@@ -134,6 +136,7 @@ def create(claim: Claim) -> Done:
             container_name=made.name,
             withheld_aliases=spec.aliases if older else [],
             displaced=displaced,
+            moves_from=elsewhere,
         )
     )
 
@@ -312,8 +315,10 @@ def revert(claim: Claim) -> Done:
             _restore(claim)
         check_bounds(claim)
         older = next((each for each in _older_instances(claim) if each.state == "running"), None)
-        if claim.spec.cutover and older:
-            _lead_back(claim, claim.spec.cutover, containers.inspect(older.id))
+        if claim.spec.cutover and (older or claim.found.moves_from):
+            back_to = instance_of(containers.inspect(older.id)) if older else instance_elsewhere(claim)
+            if back_to:
+                _lead_back(claim, claim.spec.cutover, back_to)
         # After that, as its ports are others then.
         for each in _own_containers(claim):
             check_bounds(claim)
@@ -339,6 +344,7 @@ def undo(claim: Claim) -> Done:
 @step(Step.REPORT)
 def report(claim: Claim) -> None:
     """Store the result, and give the stage to the deployment that waits for it."""
+    tell_others(claim)
     outcome.store(claim)
     successor = deployments().close(claim)
     log.info("deployment_ended", error=claim.error and repr(claim.error), seconds=claim.found.seconds)
@@ -404,15 +410,15 @@ def _told_in_time(claim: Claim) -> Iterator[None]:
         raise
 
 
-def _lead_back(claim: Claim, hook: Cutover, older: Container) -> None:
+def _lead_back(claim: Claim, hook: Cutover, older: Mapping[str, object]) -> None:
     try:
-        cut_over(hook, instance_of(older), "reverted")
+        cut_over(hook, older, "reverted")
     except CutoverFailed as error:
         if error.retryable and claim.attempt < MOST_ATTEMPTS:
             raise
         log.warning("not_led_back", error=error.message)
         # So that reconciling finds them changed, and asks until the hook agrees.
-        deployments().note_ports(engine().containers.labels.deployment_of(older), {})
+        deployments().note_ports(str(older["deployment_id"]), {})
 
 
 def _restore(claim: Claim) -> None:

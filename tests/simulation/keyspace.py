@@ -136,6 +136,9 @@ class Keyspace:
     def hgetall(self, key):
         return [each for pair in self._find(key, {}).items() for each in pair]
 
+    def hvals(self, key):
+        return list(self._find(key, {}).values())
+
     def hkeys(self, key):
         return list(self._find(key, {}))
 
@@ -174,6 +177,11 @@ class Keyspace:
 
     def zrem(self, key, *members):
         return self.hdel(key, *members)
+
+    def zincrby(self, key, step, member):
+        value = self._make(key, dict)
+        value[member] = value.get(member, 0.0) + float(step)
+        return repr(value[member])
 
     def zscore(self, key, member):
         score = self._find(key, {}).get(member)

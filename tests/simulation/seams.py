@@ -168,6 +168,7 @@ def forget():
     settings.cache_clear()
     worker.store.deployments.cache_clear()
     worker.store.credentials.cache_clear()
+    worker.store.hosts.cache_clear()
     worker.store.pulled_images.cache_clear()
     close_engine()
 

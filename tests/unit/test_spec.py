@@ -56,7 +56,7 @@ WRONG = [
     ({"timeout": float("nan")}, "timeout"),
     ({"health": {"timeout": 0}}, "health.timeout"),
     ({"health": {"sable": 1}}, "health.sable"),
-    ({"host": "elsewhere"}, "host"),
+    ({"host": "no/where"}, "host"),
     ({"privileged": True}, "privileged"),
     ({"env": {"DB_PASSWORD": "hunter2"}}, "env.DB_PASSWORD"),
     ({"env": {"DATABASE": "postgres://me:hunter2@db/shop"}}, "env.DATABASE"),

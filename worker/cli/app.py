@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli import client, deploy, history, order
+from worker.cli import hosts as host_commands
 from worker.cli import credential as credential_commands
 from worker.cli import rekey as rekeying
 from worker.cli.output import errors_shown, megabytes, out, show_json, show_table, urls
@@ -64,6 +65,9 @@ def deploy_(
     cutover: Annotated[
         str | None, typer.Option(metavar="URL", help="Told, by POST, that the new version takes over; must agree.")
     ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Where to; by itself where the stage is, or else the least loaded one.")
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds for the whole deployment.")] = None,
     health_timeout: Annotated[float | None, typer.Option(help="Seconds to become healthy.")] = None,
     force: Annotated[bool, typer.Option(help="Even if nothing has changed.")] = False,
@@ -92,6 +96,7 @@ def deploy_(
             "keep": keep,
             "strategy": strategy,
             "cutover": {"url": cutover} if cutover else None,
+            "host": host,
             "timeout": timeout,
             "health": {"timeout": health_timeout} if health_timeout else None,
             "force": force or None,
@@ -161,19 +166,21 @@ def ps(
         if as_json:
             show_json({"containers": found})
             return
-        show_table(
-            ("STAGE", "CONTAINER", "IMAGE", "STATUS", "URL"),
-            [
-                (
-                    f"{each['project']}/{each['stage']}",
-                    each["name"],
-                    each["image"],
-                    each["status"],
-                    " ".join(urls(each["ports"])),
-                )
-                for each in found
-            ],
-        )
+        # Where there are several hosts, a port is one of its host's.
+        hosts = [each["host"] for each in found] if len({each["host"] for each in found}) > 1 else []
+        rows = [
+            (
+                f"{each['project']}/{each['stage']}",
+                each["name"],
+                each["image"],
+                each["status"],
+                " ".join(urls(each["ports"], each["host"]) if hosts else urls(each["ports"])),
+            )
+            for each in found
+        ]
+        if hosts:
+            rows = [(*row, host) for row, host in zip(rows, hosts, strict=True)]
+        show_table(("STAGE", "CONTAINER", "IMAGE", "STATUS", "URL", *(("HOST",) if hosts else ())), rows)
 
 
 @app.command()
@@ -227,17 +234,48 @@ def prune(
     as_json: Json = False,
     answer_timeout: Answer = 300,
 ) -> None:
-    """Remove the images that only ended deployments used, and containers that these have left."""
+    """Remove, on all hosts, the images that only ended deployments used, and containers that these have left."""
     with errors_shown(as_json=as_json):
-        answer = client.ask("docker.prune", answer_timeout, keep=keep, dry_run=dry_run)
+        pruned = host_commands.prune(answer_timeout, keep=keep, dry_run=dry_run)
         if as_json:
-            show_json(answer)
+            show_json(pruned)
             return
-        rows = [(each["name"], each["id"].removeprefix("sha256:")[:12], each["size"]) for each in answer["images"]]
+        rows = [(each["name"], each["id"].removeprefix("sha256:")[:12], each["size"]) for each in pruned["images"]]
         show_table(("IMAGE", "ID", "SIZE"), [(name, short, megabytes(size)) for name, short, size in rows])
-        for name in answer["containers"]:
+        for name in pruned["containers"]:
             out.print(f"{'would remove' if dry_run else 'removed'} container {name}")
-        out.print(f"{'would free' if dry_run else 'freed'} {megabytes(answer['bytes_freed'])}")
+        out.print(f"{'would free' if dry_run else 'freed'} {megabytes(pruned['bytes_freed'])}")
+
+
+@app.command("hosts")
+def hosts_(as_json: Json = False) -> None:
+    """Show the hosts: who is there, its engine, and what it has to do."""
+    with errors_shown(as_json=as_json):
+        host_commands.show(as_json=as_json)
+
+
+@app.command()
+def drain(
+    host: Annotated[str, typer.Argument(metavar="HOST", show_default=False)],
+    move: Annotated[
+        bool, typer.Option("--move", help="Deploy what is live there to other hosts, one stage after the other.")
+    ] = False,
+    end: Annotated[bool, typer.Option("--end", help="Let it take on what is new again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a host nothing new; what is live there goes on, and its volumes' data stays."""
+    with errors_shown(as_json=as_json):
+        host_commands.drain(host, move=move, end=end, as_json=as_json)
+
+
+@app.command()
+def forget(
+    host: Annotated[str, typer.Argument(metavar="HOST", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Forget a host that is gone for good, and end what it was at."""
+    with errors_shown(as_json=as_json):
+        host_commands.forget(host, as_json=as_json)
 
 
 @app.command()

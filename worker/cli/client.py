@@ -26,14 +26,14 @@ class Unanswered(Exception):
     """Nobody took what was sent, or it could not be sent."""
 
 
-def send(task: str, /, **arguments: object) -> str:
-    """Enqueue a task, less arguments that are None, and return its id.
+def send(task: str, /, *, queue: str | None = None, **arguments: object) -> str:
+    """Enqueue a task, less arguments that are None, and return its id; to all hosts' workers unless a queue is given.
 
     Raises Unanswered.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     try:
-        return app.send_task(task, kwargs=given, retry=False).id
+        return app.send_task(task, kwargs=given, retry=False, queue=queue).id
     except (OperationalError, RedisError, RuntimeError) as error:
         raise Unanswered(f"Redis can't be reached to send {task} ({_line(error)}): check DW_REDIS_URL.") from None
 
@@ -43,7 +43,14 @@ def ask(task: str, patience: float, /, **arguments: object) -> Any:
 
     Raises the task's DeploymentError, or Unanswered if none has come after `patience` seconds.
     """
-    task_id = send(task, **arguments)
+    return answer(send(task, **arguments), task, patience)
+
+
+def answer(task_id: str, task: str, patience: float) -> Any:
+    """Wait for the result of a task that was sent.
+
+    Raises the task's DeploymentError, or Unanswered if none has come after `patience` seconds.
+    """
     if not has_ended_within(task_id, patience):
         raise _unanswered(task_id, task, patience)
     return outcome(task_id)

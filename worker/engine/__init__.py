@@ -4,12 +4,13 @@ Nothing outside this package imports `docker`.
 """
 
 from worker.engine.answer import Container, ContainerEvent, ContainerRef, Listed
-from worker.engine.client import Engine, close_engine, engine
+from worker.engine.client import Capacity, Engine, close_engine, engine
 from worker.engine.container import ContainerSpec
 from worker.engine.errors import is_half_started
 from worker.engine.image import Image, ListedImage, Login, Pulled, PullProgress
 
 __all__ = [
+    "Capacity",
     "Container",
     "ContainerEvent",
     "ContainerRef",

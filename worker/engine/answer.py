@@ -90,6 +90,11 @@ class ContainerEvent:
     action: str
     """`die`, `health_status: healthy` and the like."""
 
+    @property
+    def is_decisive(self) -> bool:
+        """Whether it decides about a container that is to prove itself."""
+        return self.action == "die" or self.action.startswith("health_status")
+
 
 def _said(secrets: Sequence[str], output: str) -> str:
     shown = without(secrets, output).strip()

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,18 @@ from worker.engine.network import Networks
 from worker.errors import EngineUnavailable
 from worker.labels import Labels
 from worker.settings import settings
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What an engine has to run containers on."""
+
+    version: str
+    cpus: int
+    running: int
+    """Containers, of whomever."""
+    folder: str
+    """Where it keeps images and containers, on its host."""
 
 
 class Engine:
@@ -48,6 +61,20 @@ class Engine:
         """The engine's version, as in `20.10.24`."""
         with engine_errors("connect"):
             return str(self._api.version()["Version"])
+
+    def capacity(self) -> Capacity:
+        """What the engine has to run containers on (`GET /info`).
+
+        Raises EngineUnavailable.
+        """
+        with engine_errors("connect"):
+            told = self._api.info()
+            return Capacity(
+                version=str(told["ServerVersion"]),
+                cpus=int(told["NCPU"]),
+                running=int(told["ContainersRunning"]),
+                folder=str(told["DockerRootDir"]),
+            )
 
     def platform(self) -> str:
         """What its host's programs are made for, as in `linux/amd64`."""

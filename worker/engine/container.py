@@ -25,13 +25,13 @@ from worker.engine.connection import last_output, messages, streamed
 from worker.engine.errors import Subject, engine_errors
 from worker.errors import ContainerNotFound, DeploymentError, NotManaged, SpecInvalid
 from worker.interrupt import Interrupt
-from worker.labels import Label, Labels
+from worker.labels import SHORTEST_ID, Label, Labels
 from worker.secrecy import longest, without
 from worker.wire import Deadline
 
-SHORTEST_ID = 12
-_DECISIVE = ["health_status", "die"]
-"""The events that decide about a container; `oom` comes before the end of what it kills, or kills a part only."""
+_TOLD = ["start", "die", "health_status", "rename", "destroy"]
+"""The events after which a container is another one to who looks; `oom` comes before the end of what it kills, or kills
+a part only."""
 _MOST_OUTPUT = 2**20
 
 
@@ -237,7 +237,7 @@ class Containers:
             return next((listed_of(data) for data in found if f"/{name}" in data["Names"]), None)
 
     def events(self, *, quiet: float, interrupt: Interrupt | None = None) -> Generator[ContainerEvent, None, None]:
-        """Tell of each managed container that dies or whose health changes, from now on.
+        """Tell of each managed container that starts, dies, is renamed or removed, or changes in health, from now on.
 
         Ends where the engine ends it, and after `quiet` seconds without an event: a connection that is lost without a
         word is silent as well. An event has 1 MiB at the most.
@@ -245,7 +245,7 @@ class Containers:
         Raises EngineUnavailable; Interrupted, from another thread and also while the engine says nothing.
         """
         ours = [f"{name}={value}" for name, value in self.labels.select().items()]
-        filters = {"type": ["container"], "event": _DECISIVE, "label": ours}
+        filters = {"type": ["container"], "event": _TOLD, "label": ours}
         deadline = Deadline(quiet)
         with (
             engine_errors("events"),

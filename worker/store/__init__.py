@@ -12,6 +12,7 @@ from worker import address
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
 from worker.store.deployments import Committed, Deployments, Due
+from worker.store.hosts import Announcement, Host, Hosts, ToldContainer
 from worker.store.images import KnownImages, PulledImages
 from worker.store.nonces import Nonces, Seen
 from worker.store.orders import key_prefix
@@ -20,11 +21,14 @@ from worker.store.redeliveries import Redeliveries
 from worker.store.sealed import Resealed, Sealed
 
 __all__ = [
+    "Announcement",
     "Committed",
     "Credential",
     "Credentials",
     "Deployments",
     "Due",
+    "Host",
+    "Hosts",
     "KnownImages",
     "Nonces",
     "Past",
@@ -34,9 +38,11 @@ __all__ = [
     "Sealed",
     "Seen",
     "Standing",
+    "ToldContainer",
     "connection",
     "credentials",
     "deployments",
+    "hosts",
     "network_lock",
     "nonces",
     "pulled_images",
@@ -67,6 +73,11 @@ def deployments() -> Deployments:
 @cache
 def credentials() -> Credentials:
     return Credentials(connection(), key_prefix(settings()))
+
+
+@cache
+def hosts() -> Hosts:
+    return Hosts(connection(), key_prefix(settings()), settings())
 
 
 @cache

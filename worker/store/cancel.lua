@@ -3,8 +3,8 @@
 -- ARGV: key prefix, id, seconds to remember the mark, seconds until a sent step counts as lost,
 --       the steps that can be cancelled …
 -- Returns {what became of it: unknown, ended, late or cancelling; the step to send or '', its host}.
-local record = redis.call('HMGET', KEYS[1], 'step', 'due', 'host', 'holder')
-local step, host = record[1], record[3]
+local record = redis.call('HMGET', KEYS[1], 'step', 'due', 'holder')
+local step, host = record[1], place_of(KEYS[1])
 if not step then
   redis.call('SET', KEYS[2], 1, 'EX', ARGV[3])
   return {'unknown', '', ''}
@@ -21,7 +21,7 @@ if not can_be then
 end
 redis.call('HSET', KEYS[1], 'cancel', 1)
 local time = now()
-if record[4] and tonumber(record[2]) > time then
+if record[3] and tonumber(record[2]) > time then
   return {'cancelling', '', ''}
 end
 redis.call('HSET', KEYS[1], 'due', time, 'copies', 0)

@@ -2,8 +2,8 @@
 -- KEYS: the record, the host's alarms. ARGV: id, step, holder, seconds of the lease, host.
 -- Returns {now, the record's fields and values …}, or nothing if the step isn't due on this host.
 local time = now()
-local record = redis.call('HMGET', KEYS[1], 'step', 'due', 'host')
-if record[1] ~= ARGV[2] or record[3] ~= ARGV[5] or tonumber(record[2]) > time then
+local record = redis.call('HMGET', KEYS[1], 'step', 'due')
+if record[1] ~= ARGV[2] or place_of(KEYS[1]) ~= ARGV[5] or tonumber(record[2]) > time then
   return {}
 end
 redis.call('HINCRBY', KEYS[1], 'fence', 1)

@@ -1,8 +1,9 @@
 -- Ends a claim: records what was found, and which step is due when.
--- KEYS: the record, the host's alarms.
+-- KEYS: the record, the host's alarms, those of the host that goes on.
 -- ARGV: id, fence, next step, seconds until it is due, found, error, attempts so far,
 --       seconds until the alarm (later than due where the committer sends the step itself),
---       the error that is the reason for a further attempt, 1 if a cancelled deployment must not go on to this.
+--       the error that is the reason for a further attempt, 1 if a cancelled deployment must not go on to this,
+--       the host that goes on, or '' where this one does.
 -- Returns committed, lost if somebody else has claimed the step since, or cancelled.
 if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[2] then
   return 'lost'
@@ -25,5 +26,9 @@ end
 redis.call('HSET', KEYS[1], 'step', ARGV[3], 'due', time + delay, 'found', ARGV[5], 'error', ARGV[6],
   'attempt', ARGV[7], 'trouble', ARGV[9], 'copies', 0)
 redis.call('HDEL', KEYS[1], 'holder')
-redis.call('ZADD', KEYS[2], time + alarm, ARGV[1])
+if ARGV[11] ~= '' then
+  redis.call('HSET', KEYS[1], 'at', ARGV[11])
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+redis.call('ZADD', KEYS[3], time + alarm, ARGV[1])
 return 'committed'

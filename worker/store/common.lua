@@ -18,16 +18,34 @@ local function is_waiting(prefix, id)
   return redis.call('HGET', record_of(prefix, id), 'step') == 'expire'
 end
 
+-- The host whose workers do what is due: the deployment's own, or another one that has a part in it for the time being.
+local function place_of(record)
+  local places = redis.call('HMGET', record, 'at', 'host')
+  return places[1] or places[2]
+end
+
+local function move_to(prefix, id, host)
+  local record = record_of(prefix, id)
+  redis.call('ZREM', prefix .. 'alarms:' .. place_of(record), id)
+  redis.call('HSET', record, 'at', host)
+end
+
 -- Makes a deployment's step due at once, and sets the alarm for the case that it isn't sent or is lost.
--- Returns the deployment's host.
+-- Returns the host whose workers are to do it.
 local function make_due(prefix, id, step, patience)
   local record, time = record_of(prefix, id), now()
   redis.call('HSET', record, 'step', step, 'attempt', 0, 'due', time, 'since', time, 'copies', 0)
   redis.call('HINCRBY', record, 'fence', 1)
   redis.call('HDEL', record, 'holder')
-  local host = redis.call('HGET', record, 'host')
+  local host = place_of(record)
   redis.call('ZADD', prefix .. 'alarms:' .. host, time + patience, id)
   return host
+end
+
+-- Whether a host's workers have announced themselves of late (`announce.lua`).
+local function is_there(prefix, host, patience)
+  local seen = redis.call('ZSCORE', prefix .. 'hosts:seen', host)
+  return seen and tonumber(seen) > now() - patience
 end
 
 -- Gives a stage that nobody runs on to the deployment that waits for it.

@@ -19,7 +19,7 @@ from worker.settings import Settings
 from worker.spec import Asked, DeploymentSpec, StageArguments
 from worker.store import reading
 from worker.store.orders import REMEMBERED_SECONDS
-from worker.store.reading import Past, Standing
+from worker.store.reading import Instance, Past, Standing
 
 _MOST_ALARMS_AT_ONCE = 100
 _SCRIPTS = Path(__file__).parent
@@ -43,6 +43,18 @@ class Committed(StrEnum):
     """Refused: another worker has claimed the step since."""
     CANCELLED = "cancelled"
     """Refused: the deployment was cancelled meanwhile, and the claim is to end it."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of what was asked for."""
+
+    due: Due | None
+    """Its own first step, or the report of one that is superseded: itself, or the one that waited."""
+    away: str | None
+    """The host that is to do it, where nothing has been heard of that for a while."""
+    is_nowhere: bool
+    """It wasn't recorded, as no host takes on anything."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +100,9 @@ class Deployments:
     - `deployment:<id>` (hash): the record
     - `stage:<project>/<stage>` (hash): who runs, who waits, who is live, and the newest that has succeeded (the newest
       restart by itself)
-    - `stages` (set): all of these
+    - `stages:<host>` (set): those of these that the host has a part in
     - `history:<project>/<stage>`, `lives:<project>/<stage>` (lists): the last that have ended, and that were live
+    - `abandoned:<host>` (set): deployments that others ended while it was away, and that had stopped containers of it
     - `alarms:<host>` (sorted set): when to send a deployment's step again
     - `order:<id>`, `orders` (numbers): in which order messages were taken from the queue
     - `cancelled:<id>`: cancelled before its message came
@@ -122,25 +135,24 @@ class Deployments:
             args=[REMEMBERED_SECONDS],
         )
 
-    def accept(self, deployment_id: str, asked: Asked, rollback_to: Version | None = None) -> Due | None:
+    def accept(self, deployment_id: str, asked: Asked, rollback_to: Version | None = None) -> Accepted:
         """Record what is asked for, which takes its stage or waits for it; a second run changes nothing.
 
-        One that goes back to a version knows its image beforehand.
-
-        Returns its own first step, or the report of one that is superseded: itself, or the one that waited.
+        It is for the host that it names; or else for the one where its stage is, unless that is drained; or else for
+        the least loaded one that is there. One that goes back to a version knows its image beforehand.
         """
         timeout = asked.timeout if isinstance(asked, DeploymentSpec) else None
+        host = asked.host if isinstance(asked, DeploymentSpec) else None
         found = rollback_to.found if rollback_to else Found()
-        _, due, step, its_host = self._run(
+        became, due, step, its_host, away = self._run(
             "accept",
             keys=[
                 self._record(deployment_id),
                 self._stage(asked),
-                self._alarms(),
                 self._key("order", deployment_id),
                 f"{self._prefix}orders",
                 self._key("cancelled", deployment_id),
-                f"{self._prefix}stages",
+                self._key("listed", asked.where),
             ],
             args=[
                 self._prefix,
@@ -154,9 +166,12 @@ class Deployments:
                 self._settings.lease_seconds,
                 found.model_dump_json(exclude_defaults=True),
                 rollback_to.deployment_id if rollback_to else "",
+                host or "",
+                self._settings.away_seconds,
             ],
         )
-        return Due(due, Step(step), its_host) if due else None
+        its_step = Due(due, Step(step), its_host) if due else None
+        return Accepted(its_step, away or None, is_nowhere=became == "nowhere")
 
     def cancel(self, deployment_id: str) -> Cancelling:
         """Have a deployment end, if it isn't past the point where it can; one that is yet to come ends once it does."""
@@ -220,11 +235,21 @@ class Deployments:
         return bool(renewed)
 
     def advance(
-        self, claim: Claim, to: Step, found: Found, error: DeploymentError | None = None, *, pause: float = 0
+        self,
+        claim: Claim,
+        to: Step,
+        found: Found,
+        error: DeploymentError | None = None,
+        *,
+        pause: float = 0,
+        host: str | None = None,
     ) -> Committed:
-        """End a claim with the next step due at once, to be sent by the caller; or after a pause, by the driver."""
+        """End a claim with the next step due at once, to be sent by the caller; or after a pause, by the driver.
+
+        `host` is whose workers are to do it, where these are not this one's.
+        """
         alarm = pause or self._settings.lease_seconds
-        return self._commit(claim, to, found, error, delay=pause, attempt=0, alarm=alarm)
+        return self._commit(claim, to, found, error, delay=pause, attempt=0, alarm=alarm, host=host)
 
     def wait(self, claim: Claim, seconds: float, found: Found) -> Committed:
         """End a claim with the same step due again later, as the next of a row of checks."""
@@ -309,9 +334,67 @@ class Deployments:
             claim.found = found
         return bool(noted)
 
-    def stages(self) -> list[str]:
-        """All stages that were ever deployed to, as `project/stage`."""
-        return sorted(str(each) for each in self._redis.smembers(f"{self._prefix}stages"))
+    def stages(self, host: str | None = None) -> list[str]:
+        """The stages that this host, or the one given, has a part in, as `project/stage`."""
+        return sorted(str(each) for each in self._redis.smembers(self._key("stages", host or self._settings.host)))
+
+    def stranded(self, host: str) -> list[Claim]:
+        """What a host is at or has yet to do, as nobody's claims: for who takes over from one that is away."""
+        ids = [str(each) for each in self._redis.zrange(self._alarms(host), 0, -1)]
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.time()
+            for each in ids:
+                pipeline.hgetall(self._record(each))
+            (seconds, _), *records = pipeline.execute()
+        return [
+            reading.claim(each, float(seconds), 0, record)
+            for each, record in zip(ids, records, strict=True)
+            if record.get("step") in _STEPS
+        ]
+
+    def abandon(self, claim: Claim, host: str, to: str, found: Found, error: DeploymentError | None) -> Due | None:
+        """Have a host report what one that is away was at; None where it has gone on, or that one is back."""
+        taken = self._run(
+            "abandon",
+            keys=[self._record(claim.id), self._key("abandoned", host)],
+            args=[
+                self._prefix,
+                claim.id,
+                claim.fence,
+                host,
+                to,
+                self._settings.away_seconds,
+                Step.REPORT,
+                found.model_dump_json(exclude_defaults=True),
+                error.to_json() if error else "",
+                self._settings.lease_seconds,
+                int(bool(error and found.displaced)),
+            ],
+        )
+        return Due(claim.id, Step.REPORT, to) if taken else None
+
+    def abandoned(self) -> dict[str, Sequence[str]]:
+        """The deployments that others ended while this host was away: the ids of the containers stopped for each."""
+        ids = sorted(str(each) for each in self._redis.smembers(self._key("abandoned", self._settings.host)))
+        standings = self.standings(ids)
+        return {each: standings[each].displaced if each in standings else () for each in ids}
+
+    def note_restored(self, deployment_id: str) -> None:
+        """Note that what an abandoned deployment had stopped runs again."""
+        self._redis.srem(self._key("abandoned", self._settings.host), deployment_id)
+
+    def moved(self, stages: Sequence[str]) -> dict[str, float]:
+        """Those of the stages that nobody is at and that live on another host: when that version was asked for."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for each in stages:
+                pipeline.hmget(self._key("stage", each), "running", "live")
+            holders = dict(zip(stages, pipeline.execute(), strict=True))
+            lives = {stage: live for stage, (running, live) in holders.items() if live and not running}
+            for live in lives.values():
+                pipeline.hmget(self._record(live), "host", "created")
+            found = zip(lives, pipeline.execute(), strict=True)
+        here = self._settings.host
+        return {stage: float(created) for stage, (host, created) in found if host not in {None, here}}
 
     def needed_images(self, keep: int) -> NeededImages:
         """The images of deployments under way, and of the last `keep` versions of each stage that were live.
@@ -334,8 +417,8 @@ class Deployments:
         """Let go of a stage whose holder has ended or has no record, and have what is under way driven again."""
         stale, *resumed = self._run(
             "mend",
-            keys=[self._key("stage", stage)],
-            args=[self._prefix],
+            keys=[self._key("stage", stage), self._key("stages", self._settings.host), self._key("lives", stage)],
+            args=[self._prefix, self._settings.host, stage],
         )
         return Mended(stale or None, resumed)
 
@@ -343,6 +426,19 @@ class Deployments:
         """Who has a stage: the id of what is under way there."""
         held = self._redis.hget(self._key("stage", stage), "running")
         return str(held) if held else None
+
+    def home(self, stage: str) -> str | None:
+        """The host of what is live in a stage, as far as records know."""
+        live = self.live_instance(stage)
+        return live.host if live else None
+
+    def live_instance(self, stage: str) -> Instance | None:
+        """The version that is live in a stage, as it was left: its container, and where that is."""
+        deployment_id = self._redis.hget(self._key("stage", stage), "live")
+        if not deployment_id:
+            return None
+        spec, found, host = self._redis.hmget(self._record(str(deployment_id)), "spec", "found", "host")
+        return reading.instance(str(deployment_id), str(spec), str(found), str(host)) if spec else None
 
     def live(self, stage: str) -> Version | None:
         """The version that is live in a stage, as far as records know."""
@@ -382,7 +478,6 @@ class Deployments:
                 keys=[
                     self._record(deployment_id),
                     self._stage(spec),
-                    f"{self._prefix}stages",
                     self._key("lives", spec.where),
                     self._key("history", spec.where),
                 ],
@@ -428,12 +523,13 @@ class Deployments:
         attempt: int,
         alarm: float,
         trouble: DeploymentError | None = None,
+        host: str | None = None,
     ) -> Committed:
         may_be_cancelled = claim.step in ON_FAILURE and error is None
         return Committed(
             self._run(
                 "commit",
-                keys=[self._record(claim.id), self._alarms()],
+                keys=[self._record(claim.id), self._alarms(), self._alarms(host)],
                 args=[
                     claim.id,
                     claim.fence,
@@ -445,6 +541,7 @@ class Deployments:
                     alarm,
                     trouble.to_json() if trouble else "",
                     int(may_be_cancelled),
+                    host or "",
                 ],
             )
         )
@@ -479,8 +576,8 @@ class Deployments:
     def _stage(self, arguments: StageArguments) -> str:
         return self._key("stage", arguments.where)
 
-    def _alarms(self) -> str:
-        return self._key("alarms", self._settings.host)
+    def _alarms(self, host: str | None = None) -> str:
+        return self._key("alarms", host or self._settings.host)
 
 
 def _holder() -> str:

@@ -1,5 +1,5 @@
 -- Lets go of a stage whose holder has ended or has no record, and sets alarms that are missing.
--- KEYS: the stage. ARGV: key prefix.
+-- KEYS: the stage, the host's stages, the stage's live ones. ARGV: key prefix, host, stage.
 -- Returns {the id that had the stage wrongly or '', the ids that have an alarm again …}.
 local prefix, mended = ARGV[1], {''}
 local stage = redis.call('HMGET', KEYS[1], 'running', 'waiting')
@@ -11,10 +11,23 @@ elseif stage[2] and not is_under_way(prefix, stage[2]) then
   redis.call('HDEL', KEYS[1], 'waiting')
 end
 for _, id in ipairs(redis.call('HMGET', KEYS[1], 'running', 'waiting')) do
-  local record = id and redis.call('HMGET', record_of(prefix, id), 'host', 'due')
-  if record and not redis.call('ZSCORE', prefix .. 'alarms:' .. record[1], id) then
-    redis.call('ZADD', prefix .. 'alarms:' .. record[1], record[2], id)
+  local alarms = id and prefix .. 'alarms:' .. place_of(record_of(prefix, id))
+  if alarms and not redis.call('ZSCORE', alarms, id) then
+    redis.call('ZADD', alarms, redis.call('HGET', record_of(prefix, id), 'due'), id)
     table.insert(mended, id)
   end
+end
+-- A stage that is elsewhere by now is looked after there.
+local is_elsewhere = false
+for _, field in ipairs({'running', 'waiting', 'live'}) do
+  local id = redis.call('HGET', KEYS[1], field)
+  local host = id and redis.call('HGET', record_of(prefix, id), 'host')
+  if host == ARGV[2] then
+    return mended
+  end
+  is_elsewhere = is_elsewhere or host
+end
+if is_elsewhere or redis.call('EXISTS', KEYS[3]) == 0 then
+  redis.call('SREM', KEYS[2], ARGV[3])
 end
 return mended

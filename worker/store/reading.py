@@ -27,6 +27,18 @@ class Standing:
     error: DeploymentError | None
     unretired: Sequence[str]
     """Ids of older containers that it could not remove."""
+    displaced: Sequence[str]
+    """Ids of older containers that it stopped for its own."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A version that is live: what was asked for, and what came of it."""
+
+    deployment_id: str
+    spec: DeploymentSpec
+    found: Found
+    host: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,7 @@ def claim(deployment_id: str, now: float, sure_until: float, record: dict[str, s
     return Claim(
         id=deployment_id,
         step=step,
+        host=record["host"],
         fence=int(record["fence"]),
         attempt=int(record["attempt"]),
         asked=asked,
@@ -92,6 +105,7 @@ def standing(
         ports=known.ports,
         error=_error(error) or _superseded(asked, superseded_by),
         unretired=known.unretired,
+        displaced=known.displaced,
     )
 
 
@@ -111,6 +125,11 @@ def version(deployment_id: str, spec: str, found: str, created: str) -> Version:
         digest=known.digest,
         created=float(created),
     )
+
+
+def instance(deployment_id: str, spec: str, found: str, host: str) -> Instance:
+    asked = DeploymentSpec.model_validate_json(spec, extra="ignore", context=ACCEPTED)
+    return Instance(deployment_id, asked, Found.model_validate_json(found), host)
 
 
 def past(deployment_id: str, record: Mapping[str, str], *, is_live: bool) -> Past:

@@ -1,0 +1,68 @@
+"""A stage that goes to another host: once the new instance there has taken over, the older ones here go."""
+
+import structlog
+from redis.exceptions import RedisError
+
+from tasks.deploy import outcome
+from tasks.deploy.machine import MOST_ATTEMPTS, Done, check_bounds, step
+from tasks.stop import stop_timeout
+from worker import listing
+from worker.engine import Listed, engine
+from worker.errors import DeploymentError
+from worker.heartbeat import heartbeat
+from worker.record import Claim, Step
+from worker.settings import settings
+from worker.store import deployments, hosts
+
+log = structlog.get_logger()
+
+
+def hosts_with(claim: Claim) -> list[str]:
+    """The other hosts that have instances of a deployment's stage, as far as these have told, or its record knows."""
+    where = claim.asked.where
+    known = {*hosts().of_stage(where), deployments().home(where) or settings().host}
+    return sorted(known - {settings().host})
+
+
+def instance_elsewhere(claim: Claim) -> dict[str, object] | None:
+    """The result of the deployment that is live in the stage, on another host: what requests are led back to."""
+    live = deployments().live_instance(claim.asked.where)
+    return outcome.of_deployment(live.deployment_id, live.spec, live.found, live.host) if live else None
+
+
+@step(Step.VACATE)
+def vacate(claim: Claim) -> Done:
+    """Stop and remove what the stage had on this host: another one's serves, so this can't fail the deployment."""
+    replaced, unretired = [*claim.found.replaced], [*claim.found.unretired]
+    for each in _instances(claim):
+        check_bounds(claim)
+        try:
+            engine().containers.stop(each, stop_timeout(engine().containers.inspect(each.id)))
+            engine().containers.remove(each, force=True)
+            replaced.append(each.id)
+        except DeploymentError as error:
+            if claim.attempt < MOST_ATTEMPTS:
+                raise
+            unretired.append(each.id)
+            log.warning("container_not_retired", container=each.name, error=error.message)
+    tell_others(claim)
+    remaining = [each for each in claim.found.moves_from if each != settings().host]
+    found = claim.found.model_copy(update={"replaced": replaced, "unretired": unretired, "moves_from": remaining})
+    return Done(found, to=Step.VACATE if remaining else None)
+
+
+def tell_others(claim: Claim) -> None:
+    """Have other hosts know what this one has of a stage before anybody hears that a deployment has ended."""
+    if not heartbeat().has_neighbours:
+        return
+    try:
+        listing.tell(claim.asked.where)
+    except (DeploymentError, RedisError) as error:
+        # They hear of it a moment later.
+        log.warning("containers_not_told", stage=claim.asked.where, error=str(error))
+
+
+def _instances(claim: Claim) -> list[Listed]:
+    containers, asked = engine().containers, claim.asked
+    found = containers.labelled(containers.labels.select(project=asked.project, stage=asked.stage))
+    return [each for each in found if containers.labels.deployment_of(each) != claim.id]

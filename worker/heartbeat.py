@@ -1,0 +1,128 @@
+"""What tells others, from each worker process, that its host is there, what it can take on and which containers it has.
+
+One of a host's processes says so every few seconds, whichever comes first; and within a second after something has
+happened to a container. Beside that each looks after what hosts that are away have left (`worker.rescue`).
+"""
+
+import os
+import shutil
+import sys
+import threading
+import time
+from functools import cache
+
+import redis
+import structlog
+
+from worker import listing, rescue
+from worker.engine import engine
+from worker.errors import DeploymentError
+from worker.settings import settings
+from worker.store import Announcement, hosts
+
+log = structlog.get_logger()
+
+_LOOK_EVERY = 0.5
+_MOST_OF_TIME = 0.1
+"""The share of its time that a host may spend on telling of its containers: with thousands, a list takes a second."""
+_ENDS_WITHIN = 1.0
+"""Seconds: longer, the thread can only hang on an engine that doesn't answer."""
+
+
+class Heartbeat:
+    """A thread that speaks for this host."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._changed_at: float | None = time.time()
+        self._beat_at = 0.0
+        self._tell_at = 0.0
+        self.has_neighbours = False
+        """Whether there are other hosts, as far as this process knows."""
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_ENDS_WITHIN)
+
+    def something_changed(self) -> None:
+        """Tell others soon which containers there are."""
+        self._changed_at = time.time()
+
+    def look(self) -> None:
+        """Do what is to be done by now.
+
+        Raises RedisError.
+        """
+        if time.monotonic() >= self._beat_at:
+            self._beat_at = time.monotonic() + settings().heartbeat_seconds
+            self._beat()
+        if self._changed_at is not None and time.monotonic() >= self._tell_at:
+            self._tell(self._changed_at)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(_LOOK_EVERY):
+                try:
+                    self.look()
+                except redis.RedisError as error:
+                    log.warning("heartbeat_waits_for_redis", error=str(error))
+        finally:
+            if not self._stopping.is_set():
+                # Without it, others would take this host for dead.
+                log.critical("heartbeat_died", exc_info=sys.exception())
+                os._exit(1)
+
+    def _beat(self) -> None:
+        if hosts().may_announce():
+            hosts().announce(_told_of_here())
+        self.has_neighbours = any(each != settings().host for each in hosts().names())
+        rescue.look_after_those_away()
+
+    def _tell(self, since: float) -> None:
+        began, clock = time.time(), time.monotonic()
+        try:
+            # Told by another process since, or being told.
+            if hosts().is_told_since(since) or hosts().may_tell(_LOOK_EVERY):
+                if not hosts().is_told_since(since):
+                    listing.tell()
+                    hosts().note_told(began)
+                self._changed_at = None if self._changed_at == since else self._changed_at
+        except DeploymentError as error:
+            log.warning("containers_not_told", error=error.message)
+        self._tell_at = time.monotonic() + (time.monotonic() - clock) / _MOST_OF_TIME
+
+
+def _told_of_here() -> Announcement:
+    slots = settings().concurrency
+    try:
+        capacity = engine().capacity()
+    except DeploymentError as error:
+        log.warning("host_without_engine", error=error.message)
+        return Announcement(engine=None, slots=slots)
+    return Announcement(
+        engine=capacity.version,
+        cpus=capacity.cpus,
+        containers=capacity.running,
+        slots=slots,
+        free_disk=_free_disk(capacity.folder),
+    )
+
+
+def _free_disk(folder: str) -> int | None:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        # Of an engine elsewhere, or one whose folder isn't mounted into the worker's container.
+        return None
+
+
+@cache
+def heartbeat() -> Heartbeat:
+    """The heartbeat of this process."""
+    return Heartbeat()

@@ -1,0 +1,92 @@
+"""Containers as they are told of, to callers and to other hosts."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from worker.engine import Listed, engine
+from worker.kept import needs_older_key
+from worker.labels import Label
+from worker.secrecy import masked
+from worker.settings import settings
+from worker.store import ToldContainer, hosts
+
+
+class ListedContainer(BaseModel):
+    """A managed container."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    container_id: str
+    name: str
+    project: str
+    stage: str
+    instance_id: str
+    deployment_id: str
+    host: str
+    image: str
+    image_id: str
+    digest: str
+    state: str
+    status: str
+    created: str
+    ports: dict[str, int]
+    labels: dict[str, str]
+    older_key: bool
+    """Whether what its labels keep sealed takes another key than the first, which is so until its next deployment."""
+
+    @property
+    def where(self) -> str:
+        """Its stage, as people write it: `shop/staging`."""
+        return f"{self.project}/{self.stage}"
+
+
+def described(container: Listed) -> ListedContainer:
+    """A managed container of this host."""
+    labels = engine().containers.labels
+    sealed = {labels.key(Label.SPEC), labels.key(Label.PREVIOUS)}
+    return ListedContainer(
+        container_id=container.id,
+        name=container.name,
+        project=labels.get(container.labels, Label.PROJECT),
+        stage=labels.get(container.labels, Label.STAGE),
+        instance_id=labels.get(container.labels, Label.INSTANCE),
+        deployment_id=labels.get(container.labels, Label.DEPLOYMENT),
+        host=settings().host,
+        image=labels.get(container.labels, Label.IMAGE),
+        image_id=container.image_id,
+        digest=labels.get(container.labels, Label.DIGEST),
+        state=container.state,
+        status=container.status,
+        created=datetime.fromtimestamp(container.created, UTC).isoformat(),
+        ports=dict(container.ports),
+        # All of a deployment's arguments are too much for a list. An image has labels of its own, of any name.
+        labels=masked({name: value for name, value in container.labels.items() if name not in sealed}),
+        older_key=needs_older_key(container),
+    )
+
+
+def tell(stage: str = "") -> None:
+    """Tell other hosts which containers this one has; of one stage, or of all.
+
+    Raises EngineUnavailable, RedisError.
+    """
+    labels = engine().containers.labels
+    project, _, name = stage.partition("/")
+    found = engine().containers.labelled(labels.select(project=project or None, stage=name or None))
+    hosts().tell([_told(each) for each in found if labels.are_ours(each.labels)], stage)
+
+
+def told_by_others(stages: Collection[str]) -> list[ListedContainer]:
+    """The containers of some stages that other hosts have told of, of those that are away too.
+
+    Raises RedisError.
+    """
+    found = hosts().listed(sorted(stages))
+    return [ListedContainer.model_validate_json(text) for host, text in found if host != settings().host]
+
+
+def _told(container: Listed) -> ToldContainer:
+    told = described(container)
+    return ToldContainer(container.id, container.name, told.where, told.model_dump_json())
