@@ -40,7 +40,7 @@ def claimed_later(records, deployment_id, step):
 
 
 def test_an_accepted_deployment_can_be_claimed_once(records):
-    assert records.accept("a", spec()) == Due("a", Step.PULL, "local")
+    assert records.accept("a", spec()).due == Due("a", Step.PULL, "local")
     claim = records.claim("a", Step.PULL)
     assert (claim.attempt, claim.spec, claim.found) == (1, spec(), Found())
     assert records.claim("a", Step.PULL) is None
@@ -49,13 +49,13 @@ def test_an_accepted_deployment_can_be_claimed_once(records):
 def test_accepting_twice_changes_nothing(records):
     records.accept("a", spec())
     records.claim("a", Step.PULL)
-    assert records.accept("a", spec()) is None
+    assert records.accept("a", spec()).due is None
     assert records.claim("a", Step.PULL) is None
 
 
 def test_the_first_step_is_told_again_while_nobody_has_begun_it(records):
     records.accept("a", spec())
-    assert records.accept("a", spec()) == Due("a", Step.PULL, "local")
+    assert records.accept("a", spec()).due == Due("a", Step.PULL, "local")
 
 
 def test_only_the_step_that_is_due_can_be_claimed(records):
@@ -141,10 +141,10 @@ def test_alarms_ring_for_what_nobody_sends(records):
 
 
 def test_a_stage_has_one_running_and_one_waiting_and_the_newest_waits(records):
-    assert records.accept("a", spec()) == Due("a", Step.PULL, "local")
-    assert records.accept("other", spec("other")) == Due("other", Step.PULL, "local")
-    assert records.accept("b", spec()) is None
-    assert records.accept("c", spec()) == Due("b", Step.REPORT, "local")
+    assert records.accept("a", spec()).due == Due("a", Step.PULL, "local")
+    assert records.accept("other", spec("other")).due == Due("other", Step.PULL, "local")
+    assert records.accept("b", spec()).due is None
+    assert records.accept("c", spec()).due == Due("b", Step.REPORT, "local")
     assert type(records.standings(["b"])["b"].error).__name__ == "DeploymentSuperseded"
     superseded = records.claim("b", Step.REPORT)
     assert type(superseded.error).__name__ == "DeploymentSuperseded"
@@ -165,15 +165,15 @@ def test_one_that_waits_is_due_at_its_deadline(records):
     records.close(records.claim("b", Step.REPORT))
     # Nobody waits any more.
     assert records.close(records.claim("a", Step.PULL)) is None
-    assert records.accept("d", spec()) == Due("d", Step.PULL, "local")
+    assert records.accept("d", spec()).due == Due("d", Step.PULL, "local")
 
 
 def test_another_host_is_told_of_its_own_and_takes_no_others(connection, prefix, records):
     there = Deployments(connection, prefix, Settings(lease_seconds=LEASE, host="there"))
     records.accept("a", spec())
     assert there.claim("a", Step.PULL) is None
-    assert there.accept("b", spec()) is None
-    assert records.accept("c", spec()) == Due("b", Step.REPORT, "there")
+    assert there.accept("b", spec()).due is None
+    assert records.accept("c", spec()).due == Due("b", Step.REPORT, "there")
     there.accept("d", spec())
     assert records.close(records.claim("a", Step.PULL)) == Due("d", Step.PULL, "there")
     assert records.claim("d", Step.PULL) is None
@@ -222,11 +222,11 @@ def test_a_step_that_is_still_queued_is_sent_again_ever_more_rarely(records, con
 def test_the_last_one_whose_message_came_wins_whichever_is_accepted_first(records):
     for each in "abcd":
         records.receive(each)
-    assert records.accept("c", spec()) == Due("c", Step.PULL, "local")
-    assert records.accept("a", spec()) == Due("a", Step.REPORT, "local")
+    assert records.accept("c", spec()).due == Due("c", Step.PULL, "local")
+    assert records.accept("a", spec()).due == Due("a", Step.REPORT, "local")
     assert records.claim("a", Step.REPORT).error.facts["by"] == "c"
-    assert records.accept("d", spec()) is None
-    assert records.accept("b", spec()) == Due("b", Step.REPORT, "local")
+    assert records.accept("d", spec()).due is None
+    assert records.accept("b", spec()).due == Due("b", Step.REPORT, "local")
     assert records.claim("b", Step.REPORT).error.facts["by"] == "d"
 
 
@@ -247,7 +247,7 @@ def test_one_that_comes_again_after_a_newer_one_has_failed_is_deployed(records):
     records.accept("new", spec())
     records.advance(records.claim("new", Step.PULL), Step.REPORT, Found(), TROUBLE)
     records.close(records.claim("new", Step.REPORT))
-    assert records.accept("old", spec()) == Due("old", Step.PULL, "local")
+    assert records.accept("old", spec()).due == Due("old", Step.PULL, "local")
 
 
 def superseded_by(records, deployment_id):
@@ -264,12 +264,12 @@ def carry_out(records, deployment_id, asked, error=None):
 
 @pytest.mark.parametrize("action", ["stop", "restart", "remove"])
 def test_an_order_has_its_stage_to_itself(records, action):
-    assert records.accept("a", order(action, timeout=5)) == Due("a", Step(action), "local")
+    assert records.accept("a", order(action, timeout=5)).due == Due("a", Step(action), "local")
     claim = records.claim("a", Step(action))
     assert claim.order == order(action, timeout=5)
     # The time that a container may take to stop is no deadline.
     assert claim.time_left > 60
-    assert records.accept("b", spec()) is None
+    assert records.accept("b", spec()).due is None
     records.advance(claim, Step.REPORT, Found())
     assert records.standings(["a"])["a"].success == "done"
     assert records.close(records.claim("a", Step.REPORT)) == Due("b", Step.PULL, "local")
@@ -279,7 +279,7 @@ def test_an_order_has_its_stage_to_itself(records, action):
 def test_an_order_waits_for_a_deployment_and_takes_the_place_of_what_waits(records):
     records.accept("a", spec())
     records.accept("b", spec())
-    assert records.accept("stop", order("stop")) == Due("b", Step.REPORT, "local")
+    assert records.accept("stop", order("stop")).due == Due("b", Step.REPORT, "local")
     assert superseded_by(records, "b") == "stop"
     assert records.close(records.claim("a", Step.PULL)) == Due("stop", Step.STOP, "local")
     assert records.claim("stop", Step.STOP).order.action == "stop"
@@ -288,7 +288,7 @@ def test_an_order_waits_for_a_deployment_and_takes_the_place_of_what_waits(recor
 def test_a_deployment_takes_the_place_of_an_order_that_waits(records):
     records.accept("a", spec())
     records.accept("stop", order("stop"))
-    assert records.accept("b", spec()) == Due("stop", Step.REPORT, "local")
+    assert records.accept("b", spec()).due == Due("stop", Step.REPORT, "local")
     superseded = records.claim("stop", Step.REPORT)
     assert superseded.error.message == "Stopping shop/live was superseded before it began: b takes its place."
     assert records.close(superseded) is None
@@ -298,7 +298,7 @@ def test_a_deployment_takes_the_place_of_an_order_that_waits(records):
 def test_a_restart_takes_the_place_of_no_deployment_that_waits(records):
     records.accept("a", spec())
     records.accept("b", spec())
-    assert records.accept("restart", order("restart")) == Due("restart", Step.REPORT, "local")
+    assert records.accept("restart", order("restart")).due == Due("restart", Step.REPORT, "local")
     assert superseded_by(records, "restart") == "b"
     assert records.close(records.claim("a", Step.PULL)) == Due("b", Step.PULL, "local")
 
@@ -306,7 +306,7 @@ def test_a_restart_takes_the_place_of_no_deployment_that_waits(records):
 def test_a_restart_waits_for_a_deployment_that_runs_and_takes_the_place_of_another_order(records):
     records.accept("a", spec())
     records.accept("stop", order("stop"))
-    assert records.accept("restart", order("restart")) == Due("stop", Step.REPORT, "local")
+    assert records.accept("restart", order("restart")).due == Due("stop", Step.REPORT, "local")
     assert superseded_by(records, "stop") == "restart"
     assert records.close(records.claim("a", Step.PULL)) == Due("restart", Step.RESTART, "local")
 
@@ -317,32 +317,32 @@ def test_a_deployment_that_comes_after_a_newer_stop_is_superseded(records, actio
         records.receive(each)
     records.accept("a", spec())
     records.accept("newer", order(action))
-    assert records.accept("old", spec()) == Due("old", Step.REPORT, "local")
+    assert records.accept("old", spec()).due == Due("old", Step.REPORT, "local")
     records.close(records.claim("a", Step.PULL))
     records.advance(records.claim("newer", Step(action)), Step.REPORT, Found())
     records.close(records.claim("newer", Step.REPORT))
     records.receive("late")
     records.receive("newest")
     carry_out(records, "newest", order(action))
-    assert records.accept("late", spec()) == Due("late", Step.REPORT, "local")
+    assert records.accept("late", spec()).due == Due("late", Step.REPORT, "local")
 
 
 def test_no_newer_restart_keeps_a_deployment_that_comes_late_from_being_done(records):
     for each in ("late", "later", "latest", "restart", "waiting restart"):
         records.receive(each)
     carry_out(records, "restart", order("restart"))
-    assert records.accept("late", spec()) == Due("late", Step.PULL, "local")
-    assert records.accept("waiting restart", order("restart")) is None
-    assert records.accept("later", spec()) == Due("waiting restart", Step.REPORT, "local")
+    assert records.accept("late", spec()).due == Due("late", Step.PULL, "local")
+    assert records.accept("waiting restart", order("restart")).due is None
+    assert records.accept("later", spec()).due == Due("waiting restart", Step.REPORT, "local")
     assert superseded_by(records, "waiting restart") == "later"
-    assert records.accept("latest", spec()) == Due("later", Step.REPORT, "local")
+    assert records.accept("latest", spec()).due == Due("later", Step.REPORT, "local")
 
 
 def test_a_stop_that_comes_after_a_newer_restart_is_superseded(records):
     for each in ("stop", "restart"):
         records.receive(each)
     carry_out(records, "restart", order("restart"))
-    assert records.accept("stop", order("stop")) == Due("stop", Step.REPORT, "local")
+    assert records.accept("stop", order("stop")).due == Due("stop", Step.REPORT, "local")
     assert superseded_by(records, "stop") == "restart"
 
 
@@ -351,7 +351,7 @@ def test_a_deployment_that_comes_after_a_newer_one_and_a_restart_of_that_is_supe
         records.receive(each)
     carry_out(records, "new", spec())
     carry_out(records, "restart", order("restart"))
-    assert records.accept("old", spec()) == Due("old", Step.REPORT, "local")
+    assert records.accept("old", spec()).due == Due("old", Step.REPORT, "local")
     assert superseded_by(records, "old") == "new"
 
 
@@ -483,7 +483,7 @@ def test_one_that_is_yet_to_come_can_be_cancelled(records):
     assert records.cancel("a").outcome == "unknown"
     records.accept("running", spec())
     records.accept("waiting", spec())
-    assert records.accept("a", spec()) == Due("a", Step.EXPIRE, "local")
+    assert records.accept("a", spec()).due == Due("a", Step.EXPIRE, "local")
     assert records.claim("a", Step.EXPIRE).broken_off is Break.CANCELLED
     assert records.close(records.claim("running", Step.PULL)) == Due("waiting", Step.PULL, "local")
 
@@ -606,7 +606,7 @@ def test_a_stage_whose_holder_has_no_record_goes_to_the_one_that_waits(records, 
 def test_a_stage_whose_holder_has_no_record_does_not_keep_the_next_one_out(records, connection, prefix):
     records.accept("a", spec())
     connection.delete(f"{prefix}deployment:a")
-    assert records.accept("b", spec()) == Due("b", Step.PULL, "local")
+    assert records.accept("b", spec()).due == Due("b", Step.PULL, "local")
 
 
 def test_one_that_no_longer_waits_is_neither_superseded_nor_given_the_stage(records):
@@ -614,7 +614,7 @@ def test_one_that_no_longer_waits_is_neither_superseded_nor_given_the_stage(reco
     records.accept("late", spec(timeout=0.1))
     records.advance(claimed_later(records, "late", Step.EXPIRE), Step.REPORT, Found(), TROUBLE)
     reporting = records.claim("late", Step.REPORT)
-    assert records.accept("b", spec()) is None
+    assert records.accept("b", spec()).due is None
     assert records.close(records.claim("a", Step.PULL)) == Due("b", Step.PULL, "local")
     assert records.close(reporting) is None
     assert records.standings(["late"])["late"].error.args == TROUBLE.args

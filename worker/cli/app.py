@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli import client, deploy, history, order
-from worker.cli import hosts as host_commands
 from worker.cli import credential as credential_commands
+from worker.cli import hosts as host_commands
 from worker.cli import rekey as rekeying
 from worker.cli.output import errors_shown, megabytes, out, show_json, show_table, urls
 from worker.errors import SpecInvalid
@@ -168,7 +168,7 @@ def ps(
             return
         # Where there are several hosts, a port is one of its host's.
         hosts = [each["host"] for each in found] if len({each["host"] for each in found}) > 1 else []
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 f"{each['project']}/{each['stage']}",
                 each["name"],

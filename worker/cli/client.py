@@ -26,11 +26,16 @@ class Unanswered(Exception):
     """Nobody took what was sent, or it could not be sent."""
 
 
-def send(task: str, /, *, queue: str | None = None, **arguments: object) -> str:
-    """Enqueue a task, less arguments that are None, and return its id; to all hosts' workers unless a queue is given.
+def send(task: str, /, **arguments: object) -> str:
+    """Enqueue a task, less arguments that are None, and return its id.
 
     Raises Unanswered.
     """
+    return send_to(None, task, **arguments)
+
+
+def send_to(queue: str | None, task: str, /, **arguments: object) -> str:
+    """The same by a queue: that of one host, or None for the one of all."""
     given = {name: value for name, value in arguments.items() if value is not None}
     try:
         return app.send_task(task, kwargs=given, retry=False, queue=queue).id

@@ -67,7 +67,7 @@ def prune(patience: float, **arguments: object) -> dict[str, Any]:
     """
     there = [each.name for each in hosts().all() if not each.is_away] or [settings().host]
     queues = [Lane.WORK.queue(settings().namespace, each) for each in there]
-    asked = [client.send("docker.prune", queue=each, **arguments) for each in queues]
+    asked = [client.send_to(each, "docker.prune", **arguments) for each in queues]
     answers = [client.answer(each, "docker.prune", patience) for each in asked]
     return {
         "hosts": there,
