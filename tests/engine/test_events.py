@@ -66,8 +66,9 @@ def test_a_change_of_health_is_heard_and_its_checks_are_not(heard, engine, creat
     engine.containers.start(container)
     heard.of(container.id, "health_status: healthy")
     engine.containers.remove(container, force=True)
-    heard.of(container.id, "die")
-    assert [each.action for each in heard.events if each.id == container.id] == ["health_status: healthy", "die"]
+    heard.of(container.id, "destroy")
+    told = [(each.action, each.is_decisive) for each in heard.events if each.id == container.id]
+    assert told == [("start", False), ("health_status: healthy", True), ("die", True), ("destroy", False)]
 
 
 def test_containers_of_others_are_not_heard(heard, engine, create, raw):

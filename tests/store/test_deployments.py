@@ -172,9 +172,11 @@ def test_another_host_is_told_of_its_own_and_takes_no_others(connection, prefix,
     there = Deployments(connection, prefix, Settings(lease_seconds=LEASE, host="there"))
     records.accept("a", spec())
     assert there.claim("a", Step.PULL) is None
-    assert there.accept("b", spec()).due is None
-    assert records.accept("c", spec()).due == Due("b", Step.REPORT, "there")
-    there.accept("d", spec())
+    assert there.accept("b", spec(host="there")).due is None
+    # Who takes its place reports it: its own host may be away.
+    assert records.accept("c", spec(host="local")).due == Due("b", Step.REPORT, "local")
+    assert records.claim("b", Step.REPORT)
+    there.accept("d", spec(host="there"))
     assert records.close(records.claim("a", Step.PULL)) == Due("d", Step.PULL, "there")
     assert records.claim("d", Step.PULL) is None
     assert there.claim("d", Step.PULL) is not None
@@ -257,7 +259,7 @@ def superseded_by(records, deployment_id):
 
 def carry_out(records, deployment_id, asked, error=None):
     """Accept what nothing keeps from beginning, and bring it to its end."""
-    step = records.accept(deployment_id, asked).step
+    step = records.accept(deployment_id, asked).due.step
     records.advance(records.claim(deployment_id, step), Step.REPORT, Found(container_id="c"), error)
     return records.close(records.claim(deployment_id, Step.REPORT))
 
