@@ -51,6 +51,10 @@ test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=2
 chaos: .venv/ready ## Deploy while workers, Redis and engine are killed; ARGS="--seed 1 --deployments 40"
 	@$(SERVICES) $(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: lose-host
+lose-host: .venv/ready ## Deploy to two hosts while one of them is killed and comes back; ARGS="--deployments 60 --stages 12"
+	@$(SERVICES) $(BIN)/python -m tests.chaos.host_loss $(ARGS)
+
 .PHONY: fuzz
 fuzz: .venv/ready ## Send 10,000 cases of right, wrong and hostile arguments; ARGS="--seed 7 --batch 12" replays
 	@$(SERVICES) $(BIN)/python -m tests.fuzz $(ARGS)

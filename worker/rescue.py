@@ -8,7 +8,7 @@ removed, and what it had stopped runs again, when the host is back and reconcile
 import structlog
 
 from worker.driver import send
-from worker.errors import DeadlineExceeded, DeploymentCancelled, DeploymentError
+from worker.errors import DeadlineExceeded, DeploymentCancelled, DeploymentError, EngineUnavailable
 from worker.record import ON_FAILURE, Claim, Found, Step
 from worker.settings import settings
 from worker.store import deployments, hosts
@@ -29,8 +29,8 @@ def look_after_those_away() -> None:
     for host in hosts().away():
         if host != settings().host and hosts().may_rescue(host):
             for claim in deployments().stranded(host):
-                if _is_over(claim):
-                    _end(claim, host, settings().host)
+                if _is_over(claim) and _end(claim, host, settings().host):
+                    log.warning("deployment_abandoned", deployment=claim.id, step=claim.step, host=host)
 
 
 def give_up(host: str, to: str) -> list[str]:
@@ -38,10 +38,7 @@ def give_up(host: str, to: str) -> list[str]:
 
     Raises RedisError.
     """
-    stranded = deployments().stranded(host)
-    for claim in stranded:
-        _end(claim, host, to)
-    return [each.id for each in stranded]
+    return [each.id for each in deployments().stranded(host) if _end(each, host, to)]
 
 
 def _is_over(claim: Claim) -> bool:
@@ -49,13 +46,14 @@ def _is_over(claim: Claim) -> bool:
     return claim.step in {Step.REPORT, Step.VACATE} or claim.broken_off is not None or claim.now >= claim.deadline
 
 
-def _end(claim: Claim, host: str, to: str) -> None:
+def _end(claim: Claim, host: str, to: str) -> bool:
     due = deployments().abandon(claim, host, to, _left(claim, host), claim.error or _error(claim, host))
-    if due:
-        log.warning("deployment_abandoned", deployment=claim.id, step=claim.step, host=host)
-        if claim.step in _MAY_HAVE_CUT_OVER:
-            _lead_back(claim)
-        send(due)
+    if due is None:
+        return False
+    if claim.step in _MAY_HAVE_CUT_OVER:
+        _lead_back(claim)
+    send(due)
+    return True
 
 
 def _lead_back(claim: Claim) -> None:
@@ -80,6 +78,10 @@ def _error(claim: Claim, host: str) -> DeploymentError | None:
     left = f"what it may have made on host {host}, which is away, is removed when that is back"
     if claim.broken_off is not None:
         return DeploymentCancelled(f"{claim.asked.about} was cancelled in step {claim.step}: {left}.", facts)
+    if claim.now < claim.deadline:
+        return EngineUnavailable(
+            f"{claim.asked.about} failed in step {claim.step}: host {host} is given up; deploy to another host.", facts
+        )
     return DeadlineExceeded(
         f"{claim.asked.about} failed: its deadline passed in step {claim.step}; {left}: start that host's workers, or "
         "deploy to another host.",

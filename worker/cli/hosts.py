@@ -9,6 +9,8 @@ from worker.celery import Lane
 from worker.cli import client, deploy
 from worker.cli.output import err, out, show_json, show_table
 from worker.errors import DeploymentError, SpecInvalid
+from worker.listing import ListedContainer
+from worker.record import Version
 from worker.settings import settings
 from worker.store import Host, deployments, hosts
 
@@ -33,14 +35,13 @@ def drain(name: str, *, move: bool, end: bool, as_json: bool) -> None:
         hosts().end_drain(host.name)
     else:
         hosts().drain(host.name)
-    moved = _move_away(host.name) if move and not end else []
+    moved, stays = _move_away(host.name) if move and not end else ([], [])
     if as_json:
-        show_json({"host": host.name, "drained": not end, "moved": moved})
+        show_json({"host": host.name, "drained": not end, "moved": moved, "stays": stays})
         return
     out.print(f"Host {name} takes on {'what is new again' if end else 'nothing new'}.")
-    if not end:
-        left = [each for each in deployments().stages(name) if deployments().home(each) == name]
-        out.print(f"{len(left)} stages are live there{': ' if left else ''}{', '.join(left)}.")
+    if stays:
+        out.print(f"With data on its volumes, or no second instance allowed, these stay: {', '.join(stays)}.")
 
 
 def forget(name: str, *, as_json: bool) -> None:
@@ -78,18 +79,33 @@ def prune(patience: float, **arguments: object) -> dict[str, Any]:
     }
 
 
-def _move_away(host: str) -> list[dict[str, Any]]:
-    moved = []
+def _move_away(host: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Deploy what serves on a host elsewhere: what became of each stage, and those that stay.
+
+    Raises what the first deployment that failed ended with.
+    """
+    moved: list[dict[str, Any]] = []
+    stays = []
     for stage in deployments().stages(host):
         live = deployments().live(stage)
-        if live is None or deployments().home(stage) != host:
+        if live is None or not _serves(live, stage, host):
+            continue
+        asked = plan.rollback_arguments(live)
+        if asked.get("volumes") or asked.get("strategy") == "stop-first":
+            stays.append(stage)
             continue
         err.print(f"moving {escape(stage)}")
         try:
-            moved.append(deploy.run("docker.deploy", plan.rollback_arguments(live), cancels=False))
+            moved.append(deploy.run("docker.deploy", asked, cancels=False))
         except DeploymentError as error:
             raise error.with_facts(stage=stage, moved=[each["deployment_id"] for each in moved]) from error
-    return moved
+    return moved, stays
+
+
+def _serves(live: Version, stage: str, host: str) -> bool:
+    # What somebody stopped isn't to be started by this.
+    told = [ListedContainer.model_validate_json(text) for name, text in hosts().listed([stage]) if name == host]
+    return any(each.deployment_id == live.deployment_id and each.state == "running" for each in told)
 
 
 def _known(name: str) -> Host:
