@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import json
 import os
-import signal
+import time
+import uuid
 
 import docker
 
@@ -22,18 +23,19 @@ class Fleet:
         self.addresses = addresses
         self.engines = {name: docker.APIClient(each, version="auto") for name, each in addresses.items()}
         self.workers = {}
+        self._started = contextlib.ExitStack()
 
-    @contextlib.contextmanager
-    def worker(self, host, *options, **changed):
-        """A worker of a host, until the block ends; it may have been killed by then."""
-        environment = {"DW_HOST": host, "DOCKER_HOST": self.addresses[host], **changed}
-        with self.installation.worker(self.client, *options, **environment) as process:
-            self.workers[host] = process
-            yield process
+    def start(self, host):
+        """Start a host's worker, and await that it is heard of."""
+        environment = {"DW_HOST": host, "DOCKER_HOST": self.addresses[host]}
+        self.workers[host] = self._started.enter_context(self.installation.worker(self.client, **environment))
+        until(lambda: self.state(host) == "there")
 
-    def kill(self, host):
-        self.workers[host].send_signal(signal.SIGKILL)
+    def lose(self, host):
+        """Kill a host's worker, and await that the host counts as away."""
+        self.workers[host].kill()
         self.workers[host].wait()
+        until(lambda: self.state(host) == "away")
 
     def dw(self, *arguments):
         ran = self.installation.dw(*arguments, "--json")
@@ -43,11 +45,12 @@ class Fleet:
         return {each["host"]: each["state"] for each in self.dw("hosts")["hosts"]}.get(host)
 
     def containers(self, host, project):
-        """Those of a project on a host's engine, as that lists them: names by state."""
+        """Those of a project on a host's engine, as that lists them."""
         ours = {"label": [f"{LABEL}namespace={self.installation.namespace}", f"{LABEL}project={project}"]}
         return self.engines[host].containers(all=True, filters=ours)
 
     def close(self):
+        self._started.close()
         for each in self.engines.values():
             for container in each.containers(
                 all=True, filters={"label": f"{LABEL}namespace={self.installation.namespace}"}
@@ -71,12 +74,21 @@ def fleet_of(installation, client, worker_id):
             fleet.close()
 
 
+def until(condition, seconds=30):
+    """Await a condition that an outside process brings about."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+    return value
+
+
 @dataclasses.dataclass(frozen=True)
 class Placed:
     """A stage, and what is asked of it."""
 
     fleet: Fleet
-    project: str
+    project: str = dataclasses.field(default_factory=lambda: f"p{uuid.uuid4().hex[:8]}")
     name: str = "live"
 
     @property
@@ -97,6 +109,12 @@ class Placed:
     def on(self, host):
         """The ids of its containers on a host."""
         return {each["Id"] for each in self.fleet.containers(host, self.project)}
+
+    def clear(self):
+        for host, engine in self.fleet.engines.items():
+            for each in self.on(host):
+                with contextlib.suppress(docker.errors.APIError):
+                    engine.remove_container(each, force=True, v=True)
 
     def listed(self):
         """What any worker tells of it: host and container."""

@@ -1,21 +1,15 @@
 """Several hosts: where a stage goes, how it moves, and what becomes of it while its host is away."""
 
-import contextlib
-import time
 import urllib.error
 import urllib.request
-import uuid
 
 import pytest
 from celery import Celery
 
 from tests.flow.conftest import Installation
-from tests.flow.fleet import Placed, fleet_of
+from tests.flow.fleet import Placed, fleet_of, until
 
 pytestmark = pytest.mark.needs_private_engine
-
-LEASE = 2
-"""Seconds: how long a host may be silent."""
 
 
 @pytest.fixture(scope="module")
@@ -26,46 +20,38 @@ def fleet(second_redis_url, tmp_path_factory, images, installation, worker_id):
     another.environment |= {"DW_RECONCILE_SECONDS": "1", "DW_RECONCILE_GRACE": "1"}
     another.add_credential()
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    with fleet_of(another, client, worker_id) as made, made.worker("one"), made.worker("two"):
-        until(lambda: {each["state"] for each in made.dw("hosts")["hosts"]} == {"there"})
+    with fleet_of(another, client, worker_id) as made:
+        made.start("one")
+        made.start("two")
         yield made
     client.close()
 
 
 @pytest.fixture
-def stage(fleet):
-    made = Placed(fleet, f"p{uuid.uuid4().hex[:8]}")
-    yield made
-    for host, engine in fleet.engines.items():
-        for each in made.on(host):
-            with contextlib.suppress(Exception):
-                engine.remove_container(each, force=True, v=True)
+def new_stage(fleet):
+    """Makes stages, and removes what they have at the end."""
+    made = []
+    yield lambda: made.append(Placed(fleet)) or made[-1]
+    for each in made:
+        each.clear()
+
+
+@pytest.fixture
+def stage(new_stage):
+    return new_stage()
 
 
 @pytest.fixture
 def two_away(fleet):
-    """The second host's only worker is killed; called, a new one comes."""
-    fleet.kill("two")
-    with contextlib.ExitStack() as stack:
+    """The second host's only worker is killed; it is back at the end, or once this is called."""
+    fleet.lose("two")
 
-        def come_back():
-            stack.enter_context(fleet.worker("two"))
-
-        until(lambda: fleet.state("two") == "away")
-        yield come_back
+    def come_back():
         if fleet.workers["two"].poll() is not None:
-            come_back()
-        # For the tests that come after this one.
-        until(lambda: fleet.state("two") == "there")
-        fleet.stack = stack.pop_all()
+            fleet.start("two")
 
-
-def until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
-    return value
+    yield come_back
+    come_back()
 
 
 def page(result):
@@ -77,8 +63,8 @@ def error_of(result):
     return type(result.get(timeout=90, propagate=False)).__name__
 
 
-def test_stages_go_to_the_hosts_in_turn_and_stay_there(fleet):
-    stages = [Placed(fleet, f"p{uuid.uuid4().hex[:8]}") for _ in range(6)]
+def test_stages_go_to_the_hosts_in_turn_and_stay_there(fleet, new_stage):
+    stages = [new_stage() for _ in range(6)]
     first = [each.get(timeout=90) for each in [stage.send() for stage in stages]]
     assert {each["host"] for each in first} == {"one", "two"}
     second = [stage.deploy("shop:v2") for stage in stages]
@@ -134,7 +120,7 @@ def test_a_host_that_nobody_knows_is_refused(stage):
 def test_any_worker_is_told_of_a_container_wherever_it_is(stage):
     result = stage.deploy(host="two")
     # Both hosts' workers take from the shared queue.
-    for _ in range(6):
+    for _ in range(3):
         assert stage.ask("docker.logs", container=result["container_id"])["container_id"] == result["container_id"]
         assert stage.ask("docker.stop", container=result["container_name"], timeout=0)["exit_code"] is not None
         assert stage.ask("docker.start", container=result["container_id"][:12])["ports"]
@@ -160,8 +146,8 @@ def test_an_order_to_a_stage_is_done_where_that_is(stage, fleet):
     assert stage.listed() == set()
 
 
-def test_a_drained_host_is_left_stage_by_stage_and_takes_on_nothing(fleet):
-    stages = [Placed(fleet, f"p{uuid.uuid4().hex[:8]}") for _ in range(2)]
+def test_a_drained_host_is_left_stage_by_stage_and_takes_on_nothing(fleet, new_stage):
+    stages = [new_stage() for _ in range(2)]
     before = [each.deploy(host="two") for each in stages]
     try:
         drained = fleet.dw("drain", "two", "--move")
@@ -171,19 +157,19 @@ def test_a_drained_host_is_left_stage_by_stage_and_takes_on_nothing(fleet):
             assert moved[stage.project]["digest"] == old["digest"]
             assert stage.on("two") == set()
         assert fleet.state("two") == "drained"
-        assert {Placed(fleet, f"p{uuid.uuid4().hex[:8]}").deploy()["host"] for _ in range(3)} == {"one"}
+        assert {new_stage().deploy()["host"] for _ in range(3)} == {"one"}
         assert error_of(stages[0].send(host="two")) == "SpecInvalid"
     finally:
         assert fleet.dw("drain", "two", "--end")["exit"] == 0
     assert stages[0].deploy(host="two")["host"] == "two"
 
 
-def test_what_is_for_a_host_that_is_away_waits_says_so_and_goes_through(stage, fleet, two_away):
+def test_what_is_for_a_host_that_is_away_waits_says_so_and_goes_through(stage, new_stage, two_away):
     asked = stage.send(host="two")
     told = until(lambda: asked.info if asked.state == "PROGRESS" else None)
     assert "two" in told["waits_for"]
     # The other one goes on, and nothing new is for the one that is away.
-    assert Placed(fleet, f"p{uuid.uuid4().hex[:8]}").deploy()["host"] == "one"
+    assert new_stage().deploy()["host"] == "one"
     assert asked.state == "PROGRESS"
     two_away()
     assert asked.get(timeout=60)["host"] == "two"
@@ -206,17 +192,13 @@ def test_one_that_waits_for_a_host_that_is_away_can_be_cancelled(stage, two_away
 
 def test_a_stage_leaves_a_host_that_is_away_and_what_it_had_there_goes_when_that_is_back(stage, fleet):
     before = stage.deploy(host="two")
-    fleet.kill("two")
-    until(lambda: fleet.state("two") == "away")
-    try:
-        # It is known still, as what its host told last.
-        assert stage.listed() == {("two", before["container_id"])}
-        after = stage.deploy("shop:v2", host="one")
-        assert page(after) == "shop v2"
-        assert stage.on("two") == {before["container_id"]}
-    finally:
-        fleet.stack = contextlib.ExitStack()
-        fleet.stack.enter_context(fleet.worker("two"))
+    fleet.lose("two")
+    # It is known still, as what its host told last.
+    assert stage.listed() == {("two", before["container_id"])}
+    after = stage.deploy("shop:v2", host="one")
+    assert page(after) == "shop v2"
+    assert stage.on("two") == {before["container_id"]}
+    fleet.start("two")
     until(lambda: stage.on("two") == set())
     assert stage.on("one") == {after["container_id"]}
 
@@ -226,14 +208,11 @@ def test_what_was_stopped_for_a_deployment_runs_again_when_its_host_is_back(stag
     late = images("late", "v1", healthcheck=["/bin/busybox", "false"])
     asked = stage.send(late, strategy="stop-first", timeout=10, health={"timeout": 60})
     until(lambda: len(stage.on("two")) == 2 and asked.info and asked.info.get("step") == "prove")
-    fleet.kill("two")
-    try:
-        assert error_of(asked) == "DeadlineExceeded"
-        with pytest.raises(urllib.error.URLError):
-            page(before)
-    finally:
-        fleet.stack = contextlib.ExitStack()
-        fleet.stack.enter_context(fleet.worker("two"))
+    fleet.lose("two")
+    assert error_of(asked) == "DeadlineExceeded"
+    with pytest.raises(urllib.error.URLError):
+        page(before)
+    fleet.start("two")
     until(lambda: stage.on("two") == {before["container_id"]})
     until(lambda: fleet.engines["two"].inspect_container(before["container_id"])["State"]["Running"])
 
