@@ -95,10 +95,10 @@ def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
     unretired = {each for standing in standings.values() for each in standing.unretired}
     for each in containers:
         standing = standings.get(engine().containers.labels.deployment_of(each))
+        moved_at = moved.get(engine().containers.labels.stage_of(each))
         is_deployed = bool(_label(each, Label.FINGERPRINT))
-        has_moved = is_deployed and each.created < moved.get(engine().containers.labels.stage_of(each), 0)
         if not _is_young(each) and (
-            each.id in unretired or has_moved or plan.is_leftover(each, standing, deployed=is_deployed)
+            each.id in unretired or plan.is_leftover(each, standing, deployed=is_deployed, moved_at=moved_at)
         ):
             yield each
 

@@ -85,17 +85,21 @@ class Heartbeat:
         rescue.look_after_those_away()
 
     def _tell(self, since: float) -> None:
-        began, clock = time.time(), time.monotonic()
-        try:
-            # Told by another process since, or being told.
-            if hosts().is_told_since(since) or hosts().may_tell(_LOOK_EVERY):
-                if not hosts().is_told_since(since):
-                    listing.tell()
-                    hosts().note_told(began)
-                self._changed_at = None if self._changed_at == since else self._changed_at
-        except DeploymentError as error:
-            log.warning("containers_not_told", error=error.message)
-        self._tell_at = time.monotonic() + (time.monotonic() - clock) / _MOST_OF_TIME
+        """Tell which containers this host has, unless another process does, or has done since something changed."""
+        if not hosts().is_told_since(since):
+            if not hosts().may_tell(_LOOK_EVERY):
+                return
+            began, clock = time.time(), time.monotonic()
+            try:
+                listing.tell()
+            except DeploymentError as error:
+                log.warning("containers_not_told", error=error.message)
+                return
+            finally:
+                self._tell_at = time.monotonic() + (time.monotonic() - clock) / _MOST_OF_TIME
+            hosts().note_told(began)
+        if self._changed_at == since:
+            self._changed_at = None
 
 
 def _told_of_here() -> Announcement:

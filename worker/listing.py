@@ -33,6 +33,8 @@ class ListedContainer(BaseModel):
     created: str
     ports: dict[str, int]
     labels: dict[str, str]
+    host_away: bool = False
+    """Whether nothing is heard of its host: then the rest is what that has told last."""
     older_key: bool
     """Whether what its labels keep sealed takes another key than the first, which is so until its next deployment."""
 
@@ -83,8 +85,10 @@ def told_by_others(stages: Collection[str]) -> list[ListedContainer]:
 
     Raises RedisError.
     """
-    found = hosts().listed(sorted(stages))
-    return [ListedContainer.model_validate_json(text) for host, text in found if host != settings().host]
+    found = [each for each in hosts().listed(sorted(stages)) if each[0] != settings().host]
+    away = set(hosts().away()) if found else set()
+    told = ((ListedContainer.model_validate_json(text), host in away) for host, text in found)
+    return [container.model_copy(update={"host_away": is_away}) for container, is_away in told]
 
 
 def _told(container: Listed) -> ToldContainer:

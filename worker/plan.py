@@ -248,16 +248,20 @@ def was_killed(container: Container) -> bool:
     return container.state == "exited" and container.exit_code in {0, 137, 143, 255} and not container.oom_killed
 
 
-def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool) -> bool:
-    """Whether a container is of no use any more: its deployment has ended without it.
+def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool, moved_at: float | None = None) -> bool:
+    """Whether a container is of no use any more: its deployment has ended without it, or its stage lives elsewhere.
 
-    `deployed` tells a deployment's container from one that `docker.create` made. Of a deployment that has no record,
-    as after the loss of Redis, only what doesn't run goes: nobody can tell what the rest is good for.
+    `deployed` tells a deployment's container from one that `docker.create` made; `moved_at` is when the version was
+    asked for that is live on another host. Of a deployment that has no record, as after the loss of Redis, only what
+    doesn't run goes, and what is older than that: nobody can tell what the rest is good for.
     """
     if standing is None:
-        return deployed and container.state in {"created", "dead"}
+        is_older = moved_at is not None and container.created < moved_at
+        return deployed and (container.state in {"created", "dead"} or is_older)
     if standing.outcome is None:
         return False
+    if moved_at is not None:
+        return deployed
     # An adopted version that was live before is known without its container, which can be there still.
     return standing.outcome not in {"live", "adopted"} or standing.container_id not in {None, container.id}
 

@@ -195,6 +195,7 @@ def test_a_stage_leaves_a_host_that_is_away_and_what_it_had_there_goes_when_that
     fleet.lose("two")
     # It is known still, as what its host told last.
     assert stage.listed() == {("two", before["container_id"])}
+    assert "two (away)" in fleet.installation.dw("ps", stage.where).stdout
     after = stage.deploy("shop:v2", host="one")
     assert page(after) == "shop v2"
     assert stage.on("two") == {before["container_id"]}
@@ -217,7 +218,11 @@ def test_what_was_stopped_for_a_deployment_runs_again_when_its_host_is_back(stag
     until(lambda: fleet.engines["two"].inspect_container(before["container_id"])["State"]["Running"])
 
 
-def test_a_host_that_is_gone_for_good_can_be_forgotten(stage, fleet, two_away):
+def test_a_host_that_is_gone_for_good_can_be_forgotten(stage, new_stage, fleet):
+    lived = new_stage()
+    volumes = {"data-that-is-lost": "/data"}
+    lived.deploy(host="two", volumes=volumes)
+    fleet.lose("two")
     asked = stage.send(host="two")
     until(lambda: asked.state == "PROGRESS")
     assert fleet.dw("forget", "one")["exit"] == 1
@@ -225,3 +230,7 @@ def test_a_host_that_is_gone_for_good_can_be_forgotten(stage, fleet, two_away):
     assert error_of(asked) == "EngineUnavailable"
     assert [each["host"] for each in fleet.dw("hosts")["hosts"]] == ["one"]
     assert stage.deploy()["host"] == "one"
+    # Also what was live there is deployed anew.
+    assert lived.deploy(volumes=volumes)["host"] == "one"
+    fleet.start("two")
+    until(lambda: lived.on("two") == set())

@@ -167,7 +167,9 @@ def ps(
             show_json({"containers": found})
             return
         # Where there are several hosts, a port is one of its host's.
-        hosts = [each["host"] for each in found] if len({each["host"] for each in found}) > 1 else []
+        hosts = [each["host"] + " (away)" * each["host_away"] for each in found]
+        if len({each["host"] for each in found}) == 1 and not any(each["host_away"] for each in found):
+            hosts = []
         rows: list[tuple[str, ...]] = [
             (
                 f"{each['project']}/{each['stage']}",

@@ -15,13 +15,13 @@ local function home_of(prefix, stage, listed)
     local id = redis.call('HGET', stage, field)
     if id and (field == 'live' or is_under_way(prefix, id)) then
       local host = redis.call('HGET', record_of(prefix, id), 'host')
-      if host then
+      if host and redis.call('SISMEMBER', prefix .. 'hosts:forgotten', host) == 0 then
         return host
       end
     end
   end
-  local seen = redis.call('HVALS', listed)[1]
-  return seen and string.match(seen, '^%S+')
+  local told = redis.call('HVALS', listed)[1]
+  return told and string.match(told, '^%S+')
 end
 
 -- The host that has least to do. One that is away loses its place until it announces itself again.
