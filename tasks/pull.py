@@ -20,7 +20,7 @@ from worker.reference import ImageReference
 from worker.settings import Name, settings
 from worker.spec import Arguments, PullPolicy
 from worker.spec import Image as ImageName
-from worker.store import credentials, pulled_images
+from worker.store import Credential, credentials, pulled_images
 
 
 class PullArguments(Arguments):
@@ -55,26 +55,19 @@ def pull(arguments: PullArguments) -> PullResult:
                 {"step": "pull", "image": str(reference)},
             )
 
-    with interruptible.running(str(current_task.request.id)) as interrupt:
-        try:
-            fetched = fetch(
-                reference,
-                arguments.credential,
-                arguments.policy,
-                patience=seconds,
-                on_progress=check_time,
-                interrupt=interrupt,
-            )
-        except Interrupted:
-            if interruptible.is_ending:
-                raise Reject(requeue=True) from None
-            raise DeploymentCancelled(
-                f"Pulling image {reference} was cancelled; pull it again when it is wanted.",
-                {"step": "pull", "image": str(reference)},
-            ) from None
-    if isinstance(fetched, Image):
-        image, downloaded = fetched, False
-    else:
+    image, downloaded = at_hand(reference, arguments.policy), False
+    if image is None:
+        credential = credentials().resolve(reference.registry, arguments.credential)
+        with interruptible.running(str(current_task.request.id)) as interrupt:
+            try:
+                fetched = fetch(reference, credential, patience=seconds, on_progress=check_time, interrupt=interrupt)
+            except Interrupted:
+                if interruptible.is_ending:
+                    raise Reject(requeue=True) from None
+                raise DeploymentCancelled(
+                    f"Pulling image {reference} was cancelled; pull it again when it is wanted.",
+                    {"step": "pull", "image": str(reference)},
+                ) from None
         image = engine().images.inspect(reference.pinned(fetched.digest), called=str(reference))
         downloaded = fetched.downloaded
     if downloaded:
@@ -89,29 +82,30 @@ def pull(arguments: PullArguments) -> PullResult:
     )
 
 
+def at_hand(reference: ImageReference, pull_policy: PullPolicy) -> Image | None:
+    """The image, where the engine has it and policy `missing` asks no further.
+
+    Raises PolicyDenied, EngineUnavailable.
+    """
+    policy().check_image(reference)
+    return engine().images.find(str(reference)) if pull_policy == "missing" else None
+
+
 def fetch(
     reference: ImageReference,
-    credential: str | None,
-    pull_policy: PullPolicy,
+    credential: Credential | None,
     *,
     patience: float = math.inf,
     on_progress: Callable[[PullProgress], None] | None = None,
     interrupt: Interrupt | None = None,
-) -> Image | Pulled:
-    """Bring an image to the engine, with the credential named or else the registry's own.
-
-    The image itself comes back where the engine had it, and policy `missing` asks no further. For a full disk, room is
-    made and the pull tried again, once.
+) -> Pulled:
+    """Bring an image to the engine. For a full disk, room is made and the pull tried again, once.
 
     `patience` is how many seconds the engine may be silent, where that is less than the stall timeout.
     The password is opened here, handed to the engine with this call, and kept nowhere.
 
-    Raises PolicyDenied, CredentialMissing, and what `Images.pull` raises.
+    Raises CredentialMissing, and what `Images.pull` raises.
     """
-    policy().check_image(reference)
-    if pull_policy == "missing" and (present := engine().images.find(str(reference))):
-        return present
-    found = credentials().resolve(reference.registry, credential)
     reached = PullProgress()
 
     def listen(progress: PullProgress) -> None:
@@ -123,7 +117,7 @@ def fetch(
     pull_once = partial(
         engine().images.pull,
         reference,
-        login=Login(found.username, found.password(keyring())) if found else None,
+        login=Login(credential.username, credential.password(keyring())) if credential else None,
         stall_timeout=min(settings().pull_stall_timeout, patience),
         on_progress=listen,
         interrupt=interrupt,

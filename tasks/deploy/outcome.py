@@ -67,6 +67,18 @@ def pull_progress(claim: Claim) -> Callable[[PullProgress], None]:
     return listen
 
 
+def follow_progress(claim: Claim, leader: str) -> None:
+    """Say of a claim's step what is said of another deployment that does it for both."""
+    try:
+        meta = app.backend.get_task_meta(leader)
+    except (RedisError, RuntimeError) as error:
+        log.warning("progress_not_read", deployment=leader, error=str(error))
+        return
+    told = meta["result"] if meta["status"] == "PROGRESS" else {}
+    if told.get("step") == claim.step and "total" in told:
+        step_progress(claim, current=told["current"], total=told["total"])
+
+
 def store(claim: Claim) -> None:
     """Store the result of a deployment; a second run stores the same again."""
     if claim.error is not None:

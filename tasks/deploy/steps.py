@@ -16,12 +16,13 @@ from tasks.cutover import cut_over, instance_of, say_retired
 from tasks.deploy import outcome
 from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
 from tasks.deploy.move import hosts_with, instance_elsewhere, tell_others
+from tasks.deploy.share import share
 from tasks.evidence import evidence_of, not_proven, with_evidence
-from tasks.pull import fetch
+from tasks.pull import at_hand
 from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
-from worker.engine import Container, ContainerRef, Image, Listed, PullProgress, engine, is_half_started
+from worker.engine import Container, ContainerRef, Image, Listed, engine, is_half_started
 from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
 from worker.keyring import keyring
 from worker.labels import Label, container_name
@@ -30,7 +31,7 @@ from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
 from worker.settings import settings
 from worker.spec import Cutover
-from worker.store import deployments, pulled_images
+from worker.store import credentials, deployments, pulled_images
 
 log = structlog.get_logger()
 
@@ -47,39 +48,29 @@ def expire(claim: Claim) -> None:
 
 
 @step(Step.PULL)
-def pull(claim: Claim) -> Done:
+def pull(claim: Claim) -> Done | Wait:
     """Bring the image; from here on it is its digest, and then its id, wherever its tag moves.
 
     A rollback knows its id beforehand.
     """
     known, reference = claim.found.image_id, ImageReference.parse(claim.spec.image)
     if known and (image := engine().images.find(known)):
-        pulled_images().note_used(image.id)
-        return Done(_inspected(claim, image), to=Step.CREATE)
+        return _at_hand(claim, image)
     if known and not reference.digest:
         raise ImageNotFound(
             f"Pulling image {reference} failed: the engine no longer has it as it was, and no registry ever had it; "
             "deploy another one.",
             {"image": str(reference)},
         )
-    say = outcome.pull_progress(claim)
-
-    def on_progress(progress: PullProgress) -> None:
-        check_bounds(claim)
-        say(progress)
-
-    fetched = fetch(
-        reference,
-        claim.spec.credential,
-        claim.spec.policy,
-        patience=claim.time_left,
-        on_progress=on_progress,
-        interrupt=claim.interrupt,
-    )
-    if isinstance(fetched, Image):
-        pulled_images().note_used(fetched.id)
-        return Done(_inspected(claim, fetched), to=Step.CREATE)
-    return Done(_with(claim, image_id=None, digest=fetched.digest, downloaded=fetched.downloaded))
+    if present := at_hand(reference, claim.spec.policy):
+        return _at_hand(claim, present)
+    credential = credentials().resolve(reference.registry, claim.spec.credential)
+    shared = share(claim, reference, credential)
+    if isinstance(shared, Image):
+        return _at_hand(claim, shared)
+    if isinstance(shared, Wait):
+        return shared
+    return Done(_with(claim, image_id=None, digest=shared.digest, downloaded=shared.downloaded))
 
 
 @step(Step.INSPECT)
@@ -355,6 +346,11 @@ def report(claim: Claim) -> None:
             say_retired(claim.spec.cutover, outcome.result(claim))
         except CutoverFailed as error:
             log.warning("retirement_not_told", error=error.message)
+
+
+def _at_hand(claim: Claim, image: Image) -> Done:
+    pulled_images().note_used(image.id)
+    return Done(_inspected(claim, image), to=Step.CREATE)
 
 
 def _inspected(claim: Claim, image: Image) -> Found:

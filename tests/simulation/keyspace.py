@@ -264,6 +264,9 @@ class Keyspace:
     def smembers(self, key):
         return list(self._find(key, {}))
 
+    def scard(self, key):
+        return self.zcard(key)
+
     def sismember(self, key, member):
         return self.hexists(key, member)
 

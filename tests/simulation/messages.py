@@ -90,6 +90,10 @@ class Results:
         self._world.effect("results", ("result", task_id, state), lambda: self._store(task_id, result, state))
         return result
 
+    def get_task_meta(self, task_id):
+        state, result = self.stored.get(task_id, ("PENDING", None))
+        return {"status": state, "result": result}
+
     def _store(self, task_id, result, state):
         if self.stored.get(task_id, (None,))[0] != "SUCCESS":
             self.stored[task_id] = (state, result)

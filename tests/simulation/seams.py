@@ -71,6 +71,9 @@ class Ground:
     def store_result(self, *arguments, **named):
         return self.world.results.store_result(*arguments, **named)
 
+    def get_task_meta(self, task_id):
+        return self.world.results.get_task_meta(task_id)
+
     def hook_answer(self, *told):
         return self.world.hooks.answer(*told)
 
@@ -144,6 +147,7 @@ def installed():
             patch.object(worker.webhook, "_answer", ground.hook_answer),
             patch.object(app, "send_task", ground.send_task),
             patch.object(app.backend, "store_result", ground.store_result),
+            patch.object(app.backend, "get_task_meta", ground.get_task_meta),
             patch.object(app.events, "default_dispatcher", dispatcher),
             patch.object(redis.lock, "mod_time", ground.time),
             patch.object(redis.lock, "uuid", ground),
@@ -170,6 +174,7 @@ def forget():
     worker.store.credentials.cache_clear()
     worker.store.hosts.cache_clear()
     worker.store.pulled_images.cache_clear()
+    worker.store.pulls.cache_clear()
     close_engine()
 
 

@@ -8,12 +8,15 @@ import pytest
 from compose.redis import ACL
 
 ROOT = Path(__file__).parents[2]
+SHARED = ROOT / "worker/store/common.lua"
 SCRIPTS = [*ROOT.glob("worker/store/*.lua"), ROOT / "worker/broker/intake.py"]
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in SCRIPTS])
 def test_a_worker_may_run_each_script(path):
     (worker,) = (line.split() for line in ACL.read_text().splitlines() if line.startswith("user worker "))
-    needed = {f"+{each.lower()}" for each in re.findall(r"redis\.call\('([A-Z]+)'", path.read_text())}
+    needed = {
+        f"+{each.lower()}" for each in re.findall(r"redis\.call\('([A-Z]+)'", SHARED.read_text() + path.read_text())
+    }
     assert needed
     assert needed <= set(worker)

@@ -16,12 +16,14 @@ from worker.store.hosts import Announcement, Host, Hosts, ToldContainer
 from worker.store.images import KnownImages, PulledImages
 from worker.store.nonces import Nonces, Seen
 from worker.store.orders import key_prefix
+from worker.store.pulls import Brought, Led, Pulls
 from worker.store.reading import Past, Standing
 from worker.store.redeliveries import Redeliveries
 from worker.store.sealed import Resealed, Sealed
 
 __all__ = [
     "Announcement",
+    "Brought",
     "Committed",
     "Credential",
     "Credentials",
@@ -30,9 +32,11 @@ __all__ = [
     "Host",
     "Hosts",
     "KnownImages",
+    "Led",
     "Nonces",
     "Past",
     "PulledImages",
+    "Pulls",
     "Redeliveries",
     "Resealed",
     "Sealed",
@@ -46,6 +50,7 @@ __all__ = [
     "network_lock",
     "nonces",
     "pulled_images",
+    "pulls",
     "redeliveries",
     "sealed",
 ]
@@ -88,6 +93,11 @@ def sealed() -> Sealed:
 @cache
 def pulled_images() -> PulledImages:
     return PulledImages(connection(), key_prefix(settings()), settings().host)
+
+
+@cache
+def pulls() -> Pulls:
+    return Pulls(connection(), key_prefix(settings()), settings().host)
 
 
 @cache

@@ -26,6 +26,9 @@ end
 redis.call('HSET', KEYS[1], 'step', ARGV[3], 'due', time + delay, 'found', ARGV[5], 'error', ARGV[6],
   'attempt', ARGV[7], 'trouble', ARGV[9], 'copies', 0)
 redis.call('HDEL', KEYS[1], 'holder')
+if ARGV[9] ~= '' then
+  redis.call('HSET', KEYS[1], 'troubled', time)
+end
 if ARGV[11] ~= '' then
   redis.call('HSET', KEYS[1], 'at', ARGV[11])
   redis.call('ZREM', KEYS[2], ARGV[1])

@@ -48,6 +48,28 @@ local function is_there(prefix, host, patience)
   return seen and tonumber(seen) > now() - patience
 end
 
+-- Has a deployment that waits in a step look now at what it waits for.
+-- Returns the host to send the step to, or '' where nobody is to send it.
+local function look_again(prefix, id, step, patience)
+  local key, time = record_of(prefix, id), now()
+  local record = redis.call('HMGET', key, 'step', 'due', 'holder', 'fence')
+  if record[1] ~= step then
+    return ''
+  end
+  if record[3] then
+    -- Who holds it may have looked before: its commit, by its fencing number, finds that it is to look again.
+    redis.call('HSET', key, 'heard', record[4])
+    return ''
+  end
+  if tonumber(record[2]) <= time then
+    return ''
+  end
+  redis.call('HSET', key, 'due', time, 'copies', 0)
+  local host = place_of(key)
+  redis.call('ZADD', prefix .. 'alarms:' .. host, time + patience, id)
+  return host
+end
+
 -- Gives a stage that nobody runs on to the deployment that waits for it.
 -- Returns its id, or '', its first step, and its host.
 local function hand_over(prefix, stage, patience)

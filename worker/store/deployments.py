@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -20,9 +19,9 @@ from worker.spec import Asked, DeploymentSpec, StageArguments
 from worker.store import reading
 from worker.store.orders import REMEMBERED_SECONDS
 from worker.store.reading import Instance, Past, Standing
+from worker.store.scripts import scripts
 
 _MOST_ALARMS_AT_ONCE = 100
-_SCRIPTS = Path(__file__).parent
 _STEPS = {step.value for step in Step}
 
 
@@ -113,10 +112,7 @@ class Deployments:
         self._redis = connection
         self._prefix = prefix
         self._settings = settings
-        common = (_SCRIPTS / "common.lua").read_text()
-        self._scripts = {
-            path.stem: connection.register_script(common + path.read_text()) for path in _SCRIPTS.glob("*.lua")
-        }
+        self._scripts = scripts(connection)
 
     def is_known(self, deployment_id: str) -> bool:
         """Whether a deployment was accepted."""

@@ -2,15 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 from pydantic import BaseModel, ConfigDict
 
 from worker.labels import SHORTEST_ID
 from worker.settings import Settings
-
-_SCRIPTS = Path(__file__).parent
+from worker.store.scripts import scripts
 
 
 class Announcement(BaseModel):
@@ -72,10 +70,8 @@ class Hosts:
         self._redis = connection
         self._prefix = prefix
         self._settings = settings
-        common = (_SCRIPTS / "common.lua").read_text()
-        self._announce, self._tell = (
-            connection.register_script(common + (_SCRIPTS / name).read_text()) for name in ("announce.lua", "tell.lua")
-        )
+        run = scripts(connection)
+        self._announce, self._tell = run["announce"], run["tell"]
 
     def may_announce(self) -> bool:
         """Whether no worker of this host has said of late that it is there; who is told so is to do it."""
