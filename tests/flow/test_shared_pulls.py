@@ -14,13 +14,14 @@ from tests.engine.registry_proxy import Handler, RegistryProxy
 from tests.flow.conftest import Installation, Stage, page
 from tests.services import remove_managed
 
-LAYER = 300_000
-_AT_ONCE = 100_000
+LAYER = 2_000_000
+_PIECE = LAYER // 80
+"""An engine says how far it is for each hundredth."""
 LOGIN, OTHERS_LOGIN = "proxied", "somebody-elses"
 
 
 class GatedRegistry(RegistryProxy):
-    """The real registry, which holds most of a layer back until it is `open`, and counts what it is asked for."""
+    """The real registry, whose layers trickle for 40 s unless it is `open`, and counts what it is asked for."""
 
     def __init__(self, upstream):
         super().__init__(upstream, _Gated)
@@ -43,12 +44,11 @@ class _Gated(Handler):
             super().reply(status, headers, body)
             return
         self.server.asked["layer", self.path] += 1
-        super().reply(status, headers, body[:_AT_ONCE])
-        sent = _AT_ONCE
-        while not self.server.open.wait(0.1):
-            # So little that it doesn't come to an end, as each piece is progress.
-            self.wfile.write(body[sent : sent + 1])
-            sent += 1
+        super().reply(status, headers, body[:_PIECE])
+        sent = _PIECE
+        while not self.server.open.wait(0.5):
+            self.wfile.write(body[sent : sent + _PIECE])
+            sent += _PIECE
         self.wfile.write(body[sent:])
 
 
@@ -194,14 +194,12 @@ def test_those_that_wait_see_how_far_it_is_and_hold_nobody_up(host):
     sent = host.deploy(host.publish(), 8)
     leader = host.until_shared(sent)
 
-    def told(each):
-        return each.info if each.state == "PROGRESS" else {}
+    def is_told(each, total):
+        told = each.backend.get_task_meta(each.id)["result"]
+        return told.get("step") == "pull" and told.get("total") == total and 0 < told["current"] < total
 
-    total = host.until(lambda: told(leader).get("total"))
-    for each in sent:
-        progress = host.until(lambda: told(each) if told(each).get("total") == total else None)
-        assert progress["step"] == "pull"
-        assert 0 < progress["current"] < total
+    total = host.until(lambda: (leader.info or {}).get("total"))
+    host.until(lambda: all(is_told(each, total) for each in sent))
     # Twice as many wait as a worker has slots for pulls, and another image comes by them.
     other = host.deploy(host.publish(layers=[]))
     assert kinds(ended(other)) == {"live": 1}
