@@ -14,7 +14,7 @@ QUICKLY_FOUND = {
     "promote what isn't proven": 20,
     "make room for a name": 60,
     "let go of a stage that is held": 20,
-    "forget who made room": 30,
+    "forget who made room": 40,
     "make nothing anew of what made room": 40,
     "give aliases before proof": 30,
     "tell the hook when the old one is gone": 30,
