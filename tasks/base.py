@@ -27,10 +27,11 @@ from redis.exceptions import RedisError
 
 from worker.celery import SHARED_QUEUE, Lane, app
 from worker.errors import DeploymentError, EngineUnavailable, PolicyDenied, SpecInvalid, Transient
+from worker.newer import LEFT_FOR, newer_are_there
 from worker.refusal import has_result
 from worker.settings import settings
 from worker.signature import HEADER, UNSIGNED_TASKS, Signature, sent_by, verified
-from worker.spec import Arguments, ContainerArguments, parse
+from worker.spec import Arguments, ContainerArguments, has_unknown_argument, parse
 from worker.store import Seen, hosts, nonces, redeliveries
 
 log = structlog.get_logger()
@@ -61,9 +62,19 @@ class Operation(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
     def __call__(self, /, *positional: object, **named: object) -> Any:
         """Run the task for a message, if that may be taken."""
         if not settings().require_signature or self.name in UNSIGNED_TASKS:
-            return self.run(*positional, **named)
+            return self._run_if_known(*positional, **named)
         with _signed(self, named):
+            return self._run_if_known(*positional, **named)
+
+    def _run_if_known(self, /, *positional: object, **named: object) -> Any:
+        try:
             return self.run(*positional, **named)
+        except SpecInvalid as error:
+            if not self.request.id or not has_unknown_argument(error) or not newer_are_there():
+                raise
+            # It need be no mistake: they may know of such an argument.
+            log.info("message_left_to_newer_workers", task=self.name, id=self.request.id)
+            _send_again(self, (self.request.delivery_info or {}).get("routing_key"), countdown=LEFT_FOR)
 
 
 class Undone(Ignore):
@@ -177,8 +188,12 @@ def send_on(task: Operation, lane: Lane, host: str) -> NoReturn:
     """Have a message go to a host's own queue; its caller is told where that is away."""
     if host != settings().host and host in hosts().away():
         task.update_state(state="PROGRESS", meta={"waits_for": f"host {host}, which is away"})
+    _send_again(task, lane.queue(settings().namespace, host))
+
+
+def _send_again(task: Operation, queue: str | None, countdown: float | None = None) -> NoReturn:
     try:
-        task.signature_from_request(queue=lane.queue(settings().namespace, host)).apply_async()
+        task.signature_from_request(queue=queue, countdown=countdown).apply_async()
     except OperationalError as error:
         raise Reject(error, requeue=True) from error
     raise Undone

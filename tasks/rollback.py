@@ -15,6 +15,7 @@ from worker.settings import settings
 from worker.signature import check_stage
 from worker.spec import LIVE_BEFORE, DeploymentSpec, RollbackArguments, parse
 from worker.store import deployments, hosts
+from worker.version import VERSION
 
 
 @app.task(name="docker.rollback", base=Acceptance, bind=True)
@@ -52,4 +53,9 @@ def _target(asked: RollbackArguments) -> Version:
     # One whose container somebody removed is the first to go back to.
     elsewhere = {each.deployment_id for each in told_by_others([asked.where])}
     is_there = live and live.deployment_id in {*map(containers.labels.deployment_of, found), *elsewhere}
-    return plan.rollback_target(asked, deployments().lives(asked.where), live if is_there else None)
+    return plan.rollback_target(asked, _known_lives(asked.where), live if is_there else None)
+
+
+def _known_lives(stage: str) -> list[Version]:
+    # Deployed again by this worker, one that asks for what it doesn't know would be another.
+    return [each for each in deployments().lives(stage) if each.needs <= VERSION]

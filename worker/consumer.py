@@ -18,15 +18,19 @@ from redis.exceptions import RedisError
 from vine import promise
 
 from worker.errors import SpecInvalid
+from worker.newer import LEFT_FOR, leave_step, newer_are_there
 from worker.refusal import DEEPEST, has_result, invalid, is_deeper, tell, too_long
 from worker.settings import settings
 from worker.signature import UNSIGNED_TASKS
 from worker.spec import DeploymentId
+from worker.version import VERSION
 
 log = structlog.get_logger()
 
 _FARTHEST = timedelta(seconds=60)
 """How long a message may wait in a worker for its time; a retry waits for 30 s at most."""
+_OURS = "docker."
+_STEPS = ("docker.deploy.", "docker.stage.")
 _CELERYS_OWN = "celery."
 """Tasks that run other tasks, or whole workflows, for whoever asks."""
 _SHOWN = ("project", "stage", "image", "container", "deployment_id", "network", "action")
@@ -82,10 +86,16 @@ class Headers(BaseModel):
     ignore_result: bool | None = None
     origin: Text | None = None
     dw_signature: dict[str, str | int] | None = None
+    dw_needs: Annotated[int, Field(ge=1)] | None = None
+    """What a worker must be able to read to do it right (`worker.version`)."""
 
 
 _ID: TypeAdapter[str] = TypeAdapter(DeploymentId)
 _BODY = TypeAdapter(tuple[list[Any], dict[str, Any], dict[str, Any] | None])
+
+
+class ForNewer(Exception):
+    """A message is for workers of a newer version of this code."""
 
 
 class Consumer(CeleryConsumer):
@@ -99,9 +109,22 @@ class Consumer(CeleryConsumer):
                 admit(message, self.strategies)  # type: ignore[attr-defined]  # not in the stubs
             except SpecInvalid as error:
                 return self._refuse(message, error)
+            except ForNewer:
+                return self._leave(message)
             return handle(message)
 
         return on_task_received
+
+    def _leave(self, message: Message) -> None:
+        task, task_id = message.headers["task"], message.headers["id"]
+        log.info("message_left_to_newer_workers", task=task, id=task_id)
+        if _is_step(task):
+            # It decides nothing: the record has the step sent anew.
+            leave_step(_read(message)[1].get("deployment_id"))
+            message.ack_log_error(log, self.connection_errors)  # type: ignore[attr-defined]  # not in the stubs
+            return
+        # Not at once: with no more than older workers free, it would go round and round between them.
+        self.timer.call_after(LEFT_FOR, message.requeue)
 
     def _refuse(self, message: Message, error: SpecInvalid) -> None:
         headers = message.headers if isinstance(message.headers, dict) else {}
@@ -117,7 +140,7 @@ class Consumer(CeleryConsumer):
 def admit(message: Message, tasks: Mapping[str, object]) -> None:
     """See that a message can be given to one of these tasks, and leave in it nothing but what is for that.
 
-    Raises SpecInvalid.
+    Raises SpecInvalid; ForNewer.
     """
     body = _read(message)
     if not isinstance(message.headers, dict):
@@ -138,6 +161,10 @@ def admit(message: Message, tasks: Mapping[str, object]) -> None:
     if any((body[2] or {}).values()):
         # Celery would do what it says behind this door: run a task in this process, store an error under any id.
         raise invalid("it brings a workflow (callbacks, a chain, a chord): send each task in a message of its own")
+    if is_for_newer(headers, tasks):
+        raise ForNewer
+    if (headers.dw_needs or 1) > VERSION:
+        raise invalid(f"it needs workers of version {headers.dw_needs}: upgrade them before what sends such messages")
     if headers.task.startswith(_CELERYS_OWN) or headers.task not in tasks:
         raise SpecInvalid(f"There is no task {headers.task}: ask for one of the contract.", {"step": "accept"})
     shown = {name: value for name, value in body[1].items() if name in _SHOWN}
@@ -155,6 +182,21 @@ def admit(message: Message, tasks: Mapping[str, object]) -> None:
         # Celery would store that it has expired over the result.
         del kept["expires"]
     message.headers = kept
+
+
+def is_for_newer(headers: Headers, tasks: Mapping[str, object]) -> bool:
+    """Whether a newer version of this code may know more of a message, and has workers to take it.
+
+    A step that isn't known is always one of theirs, as only workers send steps.
+    """
+    is_unknown = headers.task not in tasks and headers.task.startswith(_OURS)
+    if not is_unknown and (headers.dw_needs or 1) <= VERSION:
+        return False
+    return (is_unknown and _is_step(headers.task)) or newer_are_there()
+
+
+def _is_step(task: str) -> bool:
+    return task.startswith(_STEPS)
 
 
 def _may_have_result(task_id: str) -> bool:

@@ -119,6 +119,7 @@ class Driver:
             held = tuple(self._held)
         if time.monotonic() >= self._renew_at:
             self._renew(held)
+            self._records.announce_version()
             self._renew_at = time.monotonic() + self._renew_every
         for claim in self._records.those_cancelled([each for each in held if each.step in ON_FAILURE]):
             claim.break_off(Break.CANCELLED)

@@ -70,8 +70,9 @@ class DeploymentError(Exception):
     def from_json(cls, text: str) -> "DeploymentError":
         """Rebuild what `to_json` gave."""
         stored = json.loads(text)
-        # One that only another version of this code knows is still an error.
-        return _type_names.get(stored["type"], DeploymentError)(stored["message"], stored["facts"])
+        # One that only another version of this code knows is still an error, and of that name to whoever hears of it.
+        named: type[DeploymentError] = _type_names.get(stored["type"]) or type(stored["type"], (DeploymentError,), {})
+        return named(stored["message"], stored["facts"])
 
     def with_facts(self, **facts: object) -> Self:
         """Return the same error knowing more: what it already says stays as it is."""

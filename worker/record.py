@@ -113,9 +113,12 @@ def first_step(asked: Asked) -> Step:
 
 
 class Found(BaseModel):
-    """What a deployment's steps found out and made; each step adds to what it was given."""
+    """What a deployment's steps found out and made; each step adds to what it was given.
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    What a newer version of this code has added is kept as it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
 
     instance_id: str | None = None
     image_id: str | None = None
@@ -208,6 +211,8 @@ class Version(BaseModel):
     digest: str | None = None
     created: float
     """When it was asked for."""
+    needs: int = 1
+    """What a worker must be able to read to have the same again (`worker.version`)."""
 
     @property
     def found(self) -> Found:

@@ -291,6 +291,8 @@ class RollbackArguments(StageArguments):
     """The deployment to go back to; the last one that was live before the present one unless given."""
 
 
+_UNKNOWN = "there is no such argument"
+
 A = TypeVar("A", bound=Arguments)
 
 
@@ -310,6 +312,12 @@ def parse(model: type[A], task: str, arguments: Mapping[str, object], context: s
     raise SpecInvalid(f"The arguments of {task} are wrong: {listed}.", {"step": "accept", "fields": fields})
 
 
+def has_unknown_argument(error: SpecInvalid) -> bool:
+    """Whether there is an argument among those that are wrong which isn't known at all."""
+    fields = error.facts.get("fields")
+    return isinstance(fields, dict) and _UNKNOWN in fields.values()
+
+
 def _field(place: tuple[int | str, ...]) -> str:
     # Pydantic's mark of an object's name, which is the last part already.
     return ".".join(str(part) for part in place if part != "[key]") or "arguments"
@@ -317,7 +325,7 @@ def _field(place: tuple[int | str, ...]) -> str:
 
 def _reason(kind: str, message: str) -> str:
     reasons = {
-        "extra_forbidden": "there is no such argument",
+        "extra_forbidden": _UNKNOWN,
         "missing": "is missing",
         "model_type": "must be an object",
         "string_pattern_mismatch": "has characters that don't belong there, or too many of them",

@@ -328,12 +328,17 @@ class EngineApi:
 
     @call
     def inspect_network(self, network):
-        assert network in self.networks_by_name, "who asks has just found or made it"
+        self._check_network(network)
         return {"IPAM": {"Config": [{"Subnet": "10.0.0.0/16", "Gateway": "10.0.0.1"}]}}
 
     @call
     def remove_network(self, network):
+        self._check_network(network)
         del self.networks_by_name[network]
+
+    def _check_network(self, network):
+        if network not in self.networks_by_name:
+            raise _refusal(404, f"network {network} not found")
 
     @call
     def connect_container_to_network(self, container, network, aliases, ipv4_address):  # noqa: ARG002  # as in the SDK

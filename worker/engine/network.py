@@ -64,7 +64,15 @@ class Networks:
 
         Raises SpecInvalid, EngineUnavailable.
         """
-        subnet, gateway = self._free_subnet(f"{name}-subnet")
+        try:
+            subnet, gateway = self._free_subnet(f"{name}-subnet")
+        except NetworkNotFound as error:
+            # Who stood still for so long that its lock was over finds that another one has gone on.
+            if found := self.find(name):
+                return found
+            raise EngineUnavailable(
+                f"Making network {name} failed: another worker is at it; try again.", error.facts
+            ) from error
         lower, _ = subnet.subnets()
         pool = IPAMPool(subnet=str(subnet), iprange=str(lower), gateway=gateway)
         try:

@@ -4,7 +4,8 @@
 --       the mark of a deployment that was cancelled before it came, what is known of the stage's containers.
 -- ARGV: key prefix, id, the host of who accepts it, stage, what is asked for, seconds to the deadline, first step, report
 --       step, seconds until a sent step counts as lost, what is found already, the deployment that it goes back to or '',
---       the host that is asked for or '', seconds without a word after which a host is away.
+--       the host that is asked for or '', seconds without a word after which a host is away,
+--       what a worker must be able to read for it.
 -- Returns {what became of it: nowhere, known, cancelled, running, waiting or superseded; the id whose step is due, the
 --         step, who is to do it; the host that it was given to where that is away}.
 
@@ -88,6 +89,9 @@ redis.call('DEL', KEYS[3])
 redis.call('HSET', KEYS[1], 'spec', ARGV[5], 'host', host, 'stage', stage, 'order', order, 'first', first, 'step', first,
   'found', ARGV[10], 'error', '', 'attempt', 0, 'fence', 0, 'due', time, 'since', time, 'copies', 0, 'created', time,
   'deadline', time + ARGV[6])
+if tonumber(ARGV[14]) > 1 then
+  redis.call('HSET', KEYS[1], 'needs', ARGV[14])
+end
 if ARGV[11] ~= '' then
   redis.call('HSET', KEYS[1], 'rollback_to', ARGV[11])
 end

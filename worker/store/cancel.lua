@@ -1,7 +1,7 @@
 -- Notes that a deployment is to end, and makes its step due where nobody is at it.
 -- KEYS: the record, the mark of a deployment that was cancelled before it came.
 -- ARGV: key prefix, id, seconds to remember the mark, seconds until a sent step counts as lost,
---       the steps that can be cancelled …
+--       what this worker can read, the steps that can be cancelled …
 -- Returns {what became of it: unknown, ended, late or cancelling; the step to send or '', its host}.
 local record = redis.call('HMGET', KEYS[1], 'step', 'due', 'holder')
 local step, host = record[1], place_of(KEYS[1])
@@ -12,8 +12,9 @@ end
 if step == 'ended' then
   return {'ended', '', ''}
 end
-local can_be = false
-for index = 5, #ARGV do
+-- Whether it still can be, only a worker knows that knows its step.
+local can_be = is_for_newer(KEYS[1], ARGV[5])
+for index = 6, #ARGV do
   can_be = can_be or ARGV[index] == step
 end
 if not can_be then

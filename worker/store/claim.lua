@@ -1,9 +1,14 @@
 -- Takes a step that is due, for the length of a lease.
--- KEYS: the record, the host's alarms. ARGV: id, step, holder, seconds of the lease, host.
+-- KEYS: the record, the host's alarms. ARGV: id, step, holder, seconds of the lease, host,
+--       key prefix, what this worker can read.
 -- Returns {now, the record's fields and values …}, or nothing if the step isn't due on this host.
 local time = now()
 local record = redis.call('HMGET', KEYS[1], 'step', 'due')
 if record[1] ~= ARGV[2] or place_of(KEYS[1]) ~= ARGV[5] or tonumber(record[2]) > time then
+  return {}
+end
+if is_for_newer(KEYS[1], ARGV[7]) then
+  leave(ARGV[6], ARGV[1])
   return {}
 end
 redis.call('HINCRBY', KEYS[1], 'fence', 1)

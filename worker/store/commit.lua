@@ -3,7 +3,7 @@
 -- ARGV: id, fence, next step, seconds until it is due, found, error, attempts so far,
 --       seconds until the alarm (later than due where the committer sends the step itself),
 --       the error that is the reason for a further attempt, 1 if a cancelled deployment must not go on to this,
---       the host that goes on, or '' where this one does.
+--       the host that goes on, or '' where this one does; what a worker must be able to read for it.
 -- Returns committed, lost if somebody else has claimed the step since, or cancelled.
 if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[2] then
   return 'lost'
@@ -25,6 +25,9 @@ if goes_on then
 end
 redis.call('HSET', KEYS[1], 'step', ARGV[3], 'due', time + delay, 'found', ARGV[5], 'error', ARGV[6],
   'attempt', ARGV[7], 'trouble', ARGV[9], 'copies', 0)
+if is_for_newer(KEYS[1], 1) or tonumber(ARGV[12]) > 1 then
+  redis.call('HSET', KEYS[1], 'needs', math.max(ARGV[12], redis.call('HGET', KEYS[1], 'needs') or 1))
+end
 redis.call('HDEL', KEYS[1], 'holder')
 if ARGV[9] ~= '' then
   redis.call('HSET', KEYS[1], 'troubled', time)

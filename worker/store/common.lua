@@ -48,6 +48,17 @@ local function is_there(prefix, host, patience)
   return seen and tonumber(seen) > now() - patience
 end
 
+-- Whether a record's steps take a newer version of this code than the one that asks.
+local function is_for_newer(record, version)
+  return tonumber(redis.call('HGET', record, 'needs') or 1) > tonumber(version)
+end
+
+-- Has a step that an older worker was sent be sent again soon, by one that knows it: its message is gone.
+local function leave(prefix, id)
+  redis.call('HSET', record_of(prefix, id), 'copies', 0)
+  redis.call('ZADD', prefix .. 'alarms:' .. place_of(record_of(prefix, id)), now() + 1, id)
+end
+
 -- Has a deployment that waits in a step look now at what it waits for.
 -- Returns the host to send the step to, or '' where nobody is to send it.
 local function look_again(prefix, id, step, patience)

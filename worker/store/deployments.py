@@ -20,8 +20,11 @@ from worker.store import reading
 from worker.store.orders import REMEMBERED_SECONDS
 from worker.store.reading import Instance, Past, Standing
 from worker.store.scripts import scripts
+from worker.version import VERSION, needed
 
 _MOST_ALARMS_AT_ONCE = 100
+_LEASES_KNOWN = 2
+"""How long a version counts as there, once nobody says so any more."""
 _STEPS = {step.value for step in Step}
 
 
@@ -104,6 +107,7 @@ class Deployments:
     - `abandoned:<host>` (set): deployments that others ended while it was away, and that had stopped containers of it
     - `alarms:<host>` (sorted set): when to send a deployment's step again
     - `order:<id>`, `orders` (numbers): in which order messages were taken from the queue
+    - `versions` (sorted set): the versions of this code that workers are of, and when one last said so
     - `cancelled:<id>`: cancelled before its message came
     - `reconciled:<host>`: gone once the host is to be reconciled again
     """
@@ -164,9 +168,10 @@ class Deployments:
                 rollback_to.deployment_id if rollback_to else "",
                 host or "",
                 self._settings.away_seconds,
+                needed(asked.model_fields_set),
             ],
         )
-        its_step = Due(due, Step(step), its_host) if due else None
+        its_step = _due(due, step, its_host)
         return Accepted(its_step, away or None, is_nowhere=became == "nowhere")
 
     def cancel(self, deployment_id: str) -> Cancelling:
@@ -174,9 +179,9 @@ class Deployments:
         outcome, step, its_host = self._run(
             "cancel",
             keys=[self._record(deployment_id), self._key("cancelled", deployment_id)],
-            args=[self._prefix, deployment_id, REMEMBERED_SECONDS, self._settings.lease_seconds, *ON_FAILURE],
+            args=[self._prefix, deployment_id, REMEMBERED_SECONDS, self._settings.lease_seconds, VERSION, *ON_FAILURE],
         )
-        return Cancelling(outcome, Due(deployment_id, Step(step), its_host) if step else None)
+        return Cancelling(outcome, _due(deployment_id, step, its_host))
 
     def hear(self, deployment_id: str) -> Due | None:
         """Have a deployment that waits for its container look at it now, as something has happened to that.
@@ -190,6 +195,20 @@ class Deployments:
         )
         return Due(deployment_id, Step.PROVE, its_host) if its_host else None
 
+    def leave(self, deployment_id: str) -> None:
+        """Leave a step that this worker doesn't know to those that do."""
+        self._run("leave", keys=[self._record(deployment_id)], args=[self._prefix, deployment_id])
+
+    def announce_version(self) -> None:
+        """Say that there is a worker of this version; said again at least every lease."""
+        self._redis.zadd(f"{self._prefix}versions", {str(VERSION): self._now()})
+
+    def newer_are_there(self) -> bool:
+        """Whether there are workers of a newer version of this code."""
+        since = self._now() - _LEASES_KNOWN * self._settings.lease_seconds
+        known = self._redis.zrangebyscore(f"{self._prefix}versions", since, "+inf")
+        return any(int(str(each)) > VERSION for each in known)
+
     def those_cancelled(self, claims: Sequence[Claim]) -> list[Claim]:
         """Those of the claims whose deployment was cancelled."""
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -201,9 +220,9 @@ class Deployments:
         """How far these deployments are; those without a record are left out."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for each in deployment_ids:
-                pipeline.hmget(self._record(each), "step", "outcome", "spec", "found", "error", "superseded_by")
+                pipeline.hmget(self._record(each), *reading.OF_STANDING)
             found = zip(deployment_ids, pipeline.execute(), strict=True)
-        return {each: reading.standing(*fields) for each, fields in found if fields[0] in _STEPS}
+        return {each: reading.standing(*fields) for each, fields in found if fields[0]}
 
     def claim(self, deployment_id: str, step: Step) -> Claim | None:
         """Take a step if it is due and nobody has it."""
@@ -211,7 +230,15 @@ class Deployments:
         claimed = self._run(
             "claim",
             keys=[self._record(deployment_id), self._alarms()],
-            args=[deployment_id, step, _holder(), self._settings.lease_seconds, self._settings.host],
+            args=[
+                deployment_id,
+                step,
+                _holder(),
+                self._settings.lease_seconds,
+                self._settings.host,
+                self._prefix,
+                VERSION,
+            ],
         )
         if not claimed:
             return None
@@ -290,7 +317,7 @@ class Deployments:
                 claim.error.to_json() if claim.error else "",
             ],
         )
-        return Due(successor, Step(step), its_host) if successor else None
+        return _due(successor, step, its_host)
 
     def note_ports(self, deployment_id: str, ports: Mapping[str, int]) -> bool:
         """Have an ended deployment's record say which host ports its container has now; True if these are others.
@@ -345,7 +372,7 @@ class Deployments:
         return [
             reading.claim(each, float(seconds), 0, record)
             for each, record in zip(ids, records, strict=True)
-            if record.get("step") in _STEPS
+            if record.get("step") in _STEPS and not reading.is_for_newer(record.get("needs"))
         ]
 
     def abandon(self, claim: Claim, host: str, to: str, found: Found, error: DeploymentError | None) -> Due | None:
@@ -498,7 +525,7 @@ class Deployments:
         until_next, *rung = self._run(
             "ring",
             keys=[self._alarms()],
-            args=[self._prefix, _MOST_ALARMS_AT_ONCE, self._settings.lease_seconds],
+            args=[self._prefix, _MOST_ALARMS_AT_ONCE, self._settings.lease_seconds, VERSION],
         )
         steps = [
             Due(each, Step(step), self._settings.host)
@@ -538,6 +565,7 @@ class Deployments:
                     trouble.to_json() if trouble else "",
                     int(may_be_cancelled),
                     host or "",
+                    needed(step=step),
                 ],
             )
         )
@@ -548,7 +576,7 @@ class Deployments:
     def _versions(self, deployment_ids: Sequence[str]) -> list[Version]:
         with self._redis.pipeline(transaction=False) as pipeline:
             for each in deployment_ids:
-                pipeline.hmget(self._record(each), "spec", "found", "created")
+                pipeline.hmget(self._record(each), "spec", "found", "created", "needs")
             found = zip(deployment_ids, pipeline.execute(), strict=True)
         return [reading.version(each, *fields) for each, fields in found if fields[0]]
 
@@ -563,6 +591,10 @@ class Deployments:
             found = zip(deployment_ids, pipeline.execute(), strict=True)
         return [reading.past(each, record, is_live=each == live) for each, record in found if record]
 
+    def _now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return float(seconds + microseconds / 1e6)
+
     def _key(self, kind: str, name: str) -> str:
         return f"{self._prefix}{kind}:{name}"
 
@@ -574,6 +606,11 @@ class Deployments:
 
     def _alarms(self, host: str | None = None) -> str:
         return self._key("alarms", host or self._settings.host)
+
+
+def _due(deployment_id: str, step: str, host: str) -> Due | None:
+    # A step of a newer version of this code is for its workers, whose driver sends it.
+    return Due(deployment_id, Step(step), host) if deployment_id and step in _STEPS else None
 
 
 def _holder() -> str:

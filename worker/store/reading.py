@@ -1,23 +1,30 @@
 """Records as they are read back, which other versions of this code may have written."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from worker.errors import DeploymentCancelled, DeploymentError, DeploymentSuperseded
 from worker.record import ON_FAILURE, Break, Claim, Found, Step, Version
 from worker.reference import ImageReference
 from worker.spec import ACCEPTED, Asked, DeploymentSpec, StageOrder
+from worker.version import VERSION
 
 _ASKED: TypeAdapter[Asked] = TypeAdapter(Asked)
+_OF_ALL_VERSIONS = {"project", "stage", "image", "action"}
+
+
+OF_STANDING = ("step", "outcome", "spec", "found", "error", "superseded_by", "needs")
+"""The fields of a record that a standing is read from."""
 
 
 @dataclass(frozen=True)
 class Standing:
     """How far a deployment is, as told to others."""
 
-    step: Step
+    step: str
     outcome: str | None
     """`live`, `unchanged`, `done`, `failed` or `adopted` once it has ended."""
     success: str
@@ -93,12 +100,23 @@ def claim(deployment_id: str, now: float, sure_until: float, record: dict[str, s
     )
 
 
+def is_for_newer(needs: str | None) -> bool:
+    """Whether a record's steps are for workers of a newer version of this code."""
+    return int(needs or 1) > VERSION
+
+
 def standing(
-    step: str, outcome: str | None, spec: str, found: str, error: str | None, superseded_by: str | None
+    step: str,
+    outcome: str | None,
+    spec: str,
+    found: str,
+    error: str | None,
+    superseded_by: str | None,
+    needs: str | None,
 ) -> Standing:
-    known, asked = Found.model_validate_json(found), _asked(spec)
+    known, asked = Found.model_validate_json(found), _asked(spec, needs)
     return Standing(
-        step=Step(step),
+        step=step,
         outcome=outcome,
         success=success(asked, known),
         container_id=known.container_id,
@@ -116,11 +134,14 @@ def success(asked: Asked, found: Found) -> str:
     return "unchanged" if found.unchanged else "live"
 
 
-def version(deployment_id: str, spec: str, found: str, created: str) -> Version:
-    known = Found.model_validate_json(found)
+def version(deployment_id: str, spec: str, found: str, created: str, needs: str | None) -> Version:
+    known, asked = Found.model_validate_json(found), _asked(spec, needs)
+    if not isinstance(asked, DeploymentSpec):
+        raise TypeError("only a deployment is a version")
     return Version(
         deployment_id=deployment_id,
-        spec=DeploymentSpec.model_validate_json(spec, extra="ignore", context=ACCEPTED),
+        spec=asked,
+        needs=int(needs or 1),
         image_id=known.image_id or "",
         digest=known.digest,
         created=float(created),
@@ -133,7 +154,7 @@ def instance(deployment_id: str, spec: str, found: str, host: str) -> Instance:
 
 
 def past(deployment_id: str, record: Mapping[str, str], *, is_live: bool) -> Past:
-    asked, found = _asked(record["spec"]), Found.model_validate_json(record["found"])
+    asked, found = _asked(record["spec"], record.get("needs")), Found.model_validate_json(record["found"])
     superseded_by = record.get("superseded_by")
     error = _error(record["error"]) or _superseded(asked, superseded_by)
     outcome = record.get("outcome")
@@ -170,9 +191,16 @@ def _state(step: str, outcome: str | None, error: DeploymentError | None, *, is_
     return outcome
 
 
-def _asked(text: str) -> Asked:
+def _asked(text: str, needs: str | None = None) -> Asked:
     # What was accepted once, by another version of this code or under other settings, is not judged anew.
-    return _ASKED.validate_json(text, extra="ignore", context=ACCEPTED)
+    try:
+        return _ASKED.validate_json(text, extra="ignore", context=ACCEPTED)
+    except ValidationError:
+        if not is_for_newer(needs):
+            raise
+        # Of what only newer workers can do, all that others tell is what it is about.
+        told = {name: value for name, value in json.loads(text).items() if name in _OF_ALL_VERSIONS}
+        return _ASKED.validate_python(told, extra="ignore", context=ACCEPTED)
 
 
 def _superseded(asked: Asked, by: str | None) -> DeploymentSuperseded | None:
