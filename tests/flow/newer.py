@@ -1,7 +1,7 @@
 """A newer version of the code, made of this one by a few changes, as a release could have brought them.
 
-It has an argument and a step `warm`, which go together; a fact that each deployment notes of its image, `noted`; and a task,
-`docker.warmth`.
+It has an argument and a step `warm`, which go together; a fact that each deployment notes of its image, `noted`; and a
+task, `docker.warmth`.
 """
 
 import shutil

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from worker.celery import app
 from worker.errors import DeploymentError
 from worker.signature import sign
+from worker.version import needed
 
 _LOOK_EVERY = 0.05
 
@@ -38,7 +39,7 @@ def send_to(queue: str | None, task: str, /, **arguments: object) -> str:
     """The same by a queue: that of one host, or None for the one of all."""
     given = {name: value for name, value in arguments.items() if value is not None}
     try:
-        return app.send_task(task, kwargs=given, retry=False, queue=queue).id
+        return app.send_task(task, kwargs=given, retry=False, queue=queue, headers={"dw_needs": needed(given)}).id
     except (OperationalError, RedisError, RuntimeError) as error:
         raise Unanswered(f"Redis can't be reached to send {task} ({_line(error)}): check DW_REDIS_URL.") from None
 
