@@ -19,6 +19,8 @@ _SHARE_OF_RUNS_WITH_CANCELS = 0.5
 _SHARE_OF_CANCELLED = 0.4
 _SHARE_OF_CANCELS_AT_A_STEP = 0.5
 _FIRST_PORT = 18_080
+_SHARE_OF_PLACED = 0.4
+_SHARE_OF_HURRIED = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,21 @@ def _drawn_habits(random, number):
     if random.random() < 0.5:
         habits["cutover"] = {"url": f"http://hook.test/{number}"}
     return habits
+
+
+def place(random, asked, hosts):
+    """Have deployments ask for a host, and, where one may be away for long, not wait for it for ever."""
+    is_hurried = random.random() < _SHARE_OF_HURRIED
+    for each in asked:
+        if random.random() < _SHARE_OF_PLACED:
+            each.arguments["host"] = random.choice(hosts)
+        if is_hurried:
+            each.arguments["timeout"] = random.uniform(10, 60)
+        if is_hurried or random.random() < _SHARE_OF_HURRIED:
+            # Such a stage can't be moved.
+            for name in ("volumes", "strategy"):
+                each.arguments.pop(name, None)
+    return is_hurried
 
 
 def draw_cancels(random, asked):

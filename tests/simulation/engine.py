@@ -18,6 +18,8 @@ from tests.simulation.images import BY_NAME, BY_TAG, Image
 
 _KILLED = 137
 _RESTARTED = {"always", "unless-stopped"}
+ONLY_HOST = "local"
+"""The host of a run that has only one."""
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Container:
     stopped_by_user: bool = False
     half_started: bool = False
     """The engine was killed while it started this one, and lost track of it."""
+    host: str = ONLY_HOST
 
     def live_until(self, now):
         life = self.image.life
@@ -80,8 +83,9 @@ class EngineApi:
     api_version = "1.41"
     timeout = 60
 
-    def __init__(self, clock, gate):
+    def __init__(self, clock, gate, host=ONLY_HOST):
         self._clock = clock
+        self._host = host
         self.gate = gate
         self.containers_by_id = {}
         self.networks_by_name = {}
@@ -120,7 +124,8 @@ class EngineApi:
         found.half_started = found.half_started or found.state != "running"
 
     def add_foreign(self, name, labels, image):
-        container = Container(self._new_id("container"), name, image, labels, self._clock.now, foreign=True)
+        new_id = self._new_id("container")
+        container = Container(new_id, name, image, labels, self._clock.now, foreign=True, host=self._host)
         self.containers_by_id[container.id] = container
         self._run(container)
 
@@ -358,6 +363,11 @@ class EngineApi:
         del found.aliases[network]
 
     @call
+    def info(self):
+        running = sum(each.state == "running" for each in self._containers())
+        return {"ServerVersion": "20.10.24", "NCPU": 2, "ContainersRunning": running, "DockerRootDir": "/nowhere/docker"}
+
+    @call
     def version(self):
         return {"Version": "20.10.24", "Os": "linux", "Arch": "amd64"}
 
@@ -368,7 +378,7 @@ class EngineApi:
 
     def _make(self, name, **made):
         self._refuse_taken(name)
-        container = Container(self._new_id("container"), name, created=self._clock.now, **made)
+        container = Container(self._new_id("container"), name, created=self._clock.now, host=self._host, **made)
         self.containers_by_id[container.id] = container
         self.changes += 1
         return {"Id": container.id}
@@ -422,7 +432,8 @@ class EngineApi:
 
     def _new_id(self, kind):
         self._made[kind] += 1
-        return hashlib.sha256(f"{kind} {self._made[kind]}".encode()).hexdigest()
+        where = "" if self._host == ONLY_HOST else f" on {self._host}"
+        return hashlib.sha256(f"{kind} {self._made[kind]}{where}".encode()).hexdigest()
 
     def _called(self, argument):
         """How the story calls what a call is about."""

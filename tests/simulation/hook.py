@@ -17,6 +17,8 @@ class Hook:
     ports: dict | None = None
     is_astray: bool = False
     """Whether it may lead anywhere: it failed to be led back, or was told by somebody whose turn was long over."""
+    is_left: bool = False
+    """Whether it may lead to what is gone, until somebody who comes back tells it anew."""
     failures: int = 0
 
 
@@ -46,7 +48,7 @@ class Hooks:
         # One that fails inside may have done it.
         may_be_done = status == HTTPStatus.SERVICE_UNAVAILABLE and self._world.random.random() < _SHARE_OF_DONE
         if told["event"] == "cutover" and (is_done or may_be_done):
-            hook.leads_to, hook.ports = told["container_id"], told["ports"]
+            hook.leads_to, hook.ports, hook.is_left = told["container_id"], told["ports"], False
         return status
 
     def _drawn_status(self):

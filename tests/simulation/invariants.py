@@ -3,15 +3,17 @@
 import json
 from collections import Counter
 
+import greenlet
 import redis
 
+from tests.simulation.seams import LEASE
 from worker.errors import DeploymentError
 from worker.labels import Label, Labels, container_name
 from worker.record import Step
 from worker.reference import ImageReference
 
 _PREFIX = "dw:simulated:"
-_FENCED = {"commit", "renew", "close"}
+_FENCED = {"commit", "renew", "close", "abandon"}
 _MOST_ATTEMPTS = 5
 _PROMOTED = {Step.DRAIN, Step.RETIRE}
 _PROVEN = {Step.ALIAS, Step.CUTOVER, Step.PROMOTE}
@@ -51,6 +53,8 @@ class Invariants:
         """By a container's id: whether it was made when its deployment was done with making it."""
         self._cancelled = {}
         """Deployments that are to end, to whether that was certain: nobody was at them, who could have failed."""
+        self._abandoned = set()
+        """Deployments that others ended while their host was away, and that may have left something there."""
         self._redis_was_lost = False
         self._answers = []
         """Deployments, and what somebody who wanted to cancel them was told."""
@@ -77,6 +81,10 @@ class Invariants:
             self._fail(f"{what[0]} by an earlier holder changed {deployment_id}")
         if what[0] == "claim" and "holder" in before and float(before["due"]) > self._world.clock.now and answer:
             self._fail(f"{record['holder']} claimed {deployment_id}, which {before['holder']} holds")
+        if what[0] == "claim" and answer:
+            self._check_place(deployment_id, record)
+        if what[0] == "abandon" and answer:
+            self._note_abandoned(deployment_id, before, record)
         if what[0] == "accept" and record and not before:
             self.accepted.append(deployment_id)
         if what[0] == "anew" and answer:
@@ -90,7 +98,7 @@ class Invariants:
     def _note_step(self, deployment_id, before, record):
         """A deployment has come from one step to another."""
         step = record["step"]
-        self._world.note_step(deployment_id, step)
+        self._world.note_step(deployment_id, step, record.get("at") or record["host"])
         if before == "prove" and step in _PROVEN:
             self._proven.add(_container_of(record))
         if before == "create" and step == "connect":
@@ -99,6 +107,29 @@ class Invariants:
             self._note_promoted(deployment_id, record)
         if step == "ended":
             self._check_left(deployment_id, record)
+
+    def _check_place(self, deployment_id, record):
+        """Only the workers of the host that a step is for do it."""
+        here, place = greenlet.getcurrent().process.host.name, record.get("at") or record["host"]
+        if here != place:
+            self._fail(f"{deployment_id} is for {place}, and {here} claimed its step {record['step']}")
+        # What ends one is done by whoever sees that it is over.
+        is_wrong = (here == record["host"]) == (record["step"] == Step.VACATE)
+        if is_wrong and record["step"] not in {Step.EXPIRE, Step.REPORT}:
+            self._fail(f"{deployment_id} is {record['host']}'s, and {here} does its step {record['step']}")
+
+    def _note_abandoned(self, deployment_id, before, record):
+        """A deployment was ended by another host than the one that was at it."""
+        away, clock = before.get("at") or before["host"], self._world.clock.now
+        silent_for = clock - (self._world.keyspace.peek(f"{_PREFIX}hosts:seen") or {}).get(away, 0)
+        if silent_for < LEASE:
+            self._fail(f"{deployment_id} was taken from {away}, which was heard of {silent_for:.1f} s ago")
+        if record["error"]:
+            self._abandoned.add(deployment_id)
+            self._late |= {each.id: True for each in self._managed() if self._deployment_of(each) == deployment_id}
+        hook = self._hook_of(self._asked[deployment_id])
+        if hook:
+            hook.is_left = True
 
     def _note_made_anew(self, before, after):
         for old, new in zip(before, after, strict=True):
@@ -116,7 +147,7 @@ class Invariants:
 
     def _check_left(self, deployment_id, record):
         """Of what a deployment has made, only what is live stays; without a record, nobody can tell."""
-        if self._redis_was_lost:
+        if self._redis_was_lost or deployment_id in self._abandoned:
             return
         made = [each for each in self._managed() if self._deployment_of(each) == deployment_id]
         left = [each.name for each in made if not self._late.get(each.id) and each.id != _container_of(record)]
@@ -139,7 +170,7 @@ class Invariants:
     def _check_restored(self, deployment_id, record):
         """What was stopped for one that failed runs again as it did, or as the engine has left it that restarted."""
         for each in self._managed():
-            if each.id not in _displaced_of(record) or self._world.engine_down:
+            if each.id not in _displaced_of(record) or self._is_down(each):
                 continue
             policy = self._asked_for(each).arguments.get("restart", "always")
             if each.policy != policy or (each.state != "running" and not self._world.weather.engine_restarts):
@@ -171,7 +202,7 @@ class Invariants:
             # One that was made too late is for reconcile to remove.
             is_exempt = self._late.get(each.id) or asked.stage != stage or self._may_clash(asked)
             # One that is kept beside a live one of the same name has another.
-            is_free = all(other.name != self._name_of(asked) for other in self._managed())
+            is_free = all(other.name != self._name_of(asked) for other in self._managed() if other.host == each.host)
             if is_free and not is_exempt:
                 self._fail(f"{each.name} was not given back the name {self._name_of(asked)}")
 
@@ -180,6 +211,8 @@ class Invariants:
         if not asked.image.good:
             self._fail(f"{deployment_id} was promoted, and its image is no good")
         for each in self._managed():
+            if each.host != record["host"]:
+                continue
             is_older = self._stage_of(each) == asked.stage and each.id != _container_of(record)
             excluded = is_older and not self._late.get(each.id) and self._exclude(asked, self._asked_for(each))
             if excluded and each.state == "running":
@@ -191,26 +224,33 @@ class Invariants:
 
     def check(self):
         """Raise what is broken by now."""
-        if self._world.engine.changes != self._seen and not self._world.engine_down:
-            self._seen = self._world.engine.changes
+        is_only_one_down = len(self._world.hosts) == 1 and self._world.hosts[0].engine_down
+        if self._world.engine_changes != self._seen and not is_only_one_down:
+            self._seen = self._world.engine_changes
             self._check_containers()
         if self._broken:
             raise Violation(self._broken)
 
     def _check_containers(self):
-        if self._world.engine.touched:
-            self._fail(f"G7: {self._world.engine.touched[0]}, which isn't ours, was touched")
+        engines = [each.engine for each in self._world.hosts]
+        for touched in (name for each in engines for name in each.touched):
+            self._fail(f"G7: {touched}, which isn't ours, was touched")
         managed = self._managed()
         for each in managed:
             if each.id not in self._late:
                 self._late[each.id] = self._record(self._deployment_of(each)).get("step") != "create"
         self._check_numbers([each for each in managed if not self._late[each.id]])
-        serving = {self._stage_of(each) for each in managed if each.id in self._promoted and each.state == "running"}
+        serving = {
+            self._stage_of(each)
+            for each in managed
+            if each.id in self._promoted and (each.state == "running" or self._is_down(each))
+        }
         for stage in self._promoted.values():
-            if stage not in serving and not self._displaced_by_running(stage):
+            if stage not in serving and not self._displaced_by_running(stage) and not self._waits_for_host(stage):
                 self._fail(f"G2: nothing serves {stage} any more")
-        if self._world.engine.beside and not self._redis_was_lost:
-            self._fail(f"{self._world.engine.beside[0]} was started, and both have the same volume")
+        for beside in (text for each in engines for text in each.beside):
+            if not self._redis_was_lost:
+                self._fail(f"{beside} was started, and both have the same volume")
         self._check_aliases([each for each in managed if not self._late[each.id]])
         self._check_hooks()
 
@@ -227,7 +267,10 @@ class Invariants:
         live = {stage: container for container, stage in self._promoted.items()}
         for each in in_time:
             stage, aliases = self._stage_of(each), set(self._asked_for(each).arguments.get("aliases", ()))
-            has_older = any(self._stage_of(other) == stage and other.created < each.created for other in in_time)
+            has_older = any(
+                self._stage_of(other) == stage and other.host == each.host and other.created < each.created
+                for other in in_time
+            )
             held = aliases & {alias for aliases in each.aliases.values() for alias in aliases}
             if held and has_older and each.id not in self._proven:
                 self._fail(f"{each.name} has aliases {sorted(held)} beside an older one, and isn't proven")
@@ -239,12 +282,21 @@ class Invariants:
         ids = {each.id for each in self._managed()}
         for asked in self._asked.values():
             hook = self._hook_of(asked)
-            if hook is None or hook.is_astray or hook.leads_to in {None, *ids} or self._redis_was_lost:
+            if hook is None or hook.is_astray or hook.is_left or hook.leads_to in {None, *ids} or self._redis_was_lost:
                 continue
             if asked.stage in self._promoted.values() and not self._displaced_by_running(asked.stage):
                 self._fail(f"the hook of {asked.stage} leads to a container that is gone")
 
     # Once all is quiet
+
+    def check_ended(self):
+        """All have ended, also those of a host that is still away."""
+        for each in self.accepted:
+            step = self._record(each).get("step")
+            if step != "ended":
+                self._fail(f"G3: {each} isn't ended: {step}")
+        if self._broken:
+            raise Violation(self._broken)
 
     def check_end(self):
         """Raise Violation unless all has come to a right end."""
@@ -253,8 +305,11 @@ class Invariants:
         self._check_cancels()
         for stage in dict.fromkeys(each.stage for each in self._world.asked):
             self._check_stage(stage)
-        if self._world.keyspace.peek(f"{_PREFIX}alarms:local"):
-            self._fail("an alarm is left")
+        for each in self._world.hosts:
+            if self._world.keyspace.peek(f"{_PREFIX}alarms:{each.name}"):
+                self._fail("an alarm is left")
+            if self._world.keyspace.peek(f"{_PREFIX}abandoned:{each.name}"):
+                self._fail(f"{each.name} has something to start again still")
         if self._broken:
             raise Violation(self._broken)
 
@@ -303,6 +358,13 @@ class Invariants:
             return self.accepted_of(asked.stage)[-1] != asked.id
         if error == "DeploymentCancelled":
             return asked.id in self._cancelled
+        if asked.id in self._world.places.given_up:
+            return error in {"DeadlineExceeded", "DeploymentCancelled"}
+        if error == "SpecInvalid":
+            # A stage that can't be moved.
+            return len(self._world.hosts) > 1 and (
+                "volumes" in asked.arguments or asked.arguments.get("strategy") == "stop-first"
+            )
         if error == "DeadlineExceeded":
             return "timeout" in asked.arguments and float(record["ended"]) >= float(record["deadline"])
         if (error == "Unhealthy" and asked.image.life.fades) or (error == "StartFailed" and asked.image.life.ends):
@@ -325,7 +387,7 @@ class Invariants:
     def _may_clash(self, asked):
         name = self._name_of(asked)
         others = [each for each in self._world.asked if each.stage != asked.stage]
-        foreign = [each.name for each in self._world.engine.containers_by_id.values() if each.foreign]
+        foreign = [each.name for each in self._containers() if each.foreign]
         return name in foreign or any(self._name_of(each) == name for each in others)
 
     def _check_stage(self, stage):
@@ -339,7 +401,13 @@ class Invariants:
         went_live = list(dict.fromkeys(ids))
         if succeeded:
             keep = self._asked[succeeded[-1]].arguments["keep"]
+            # Of those that were on another host none is kept, nor of those before them.
+            here = [each for each in succeeded if self._host_of(each) == self._host_of(succeeded[-1])]
+            has_moved = len(here) < len(succeeded)
             is_right = went_live[0] in found and set(went_live[:keep]) == found.keys()
+            if has_moved:
+                kept_here = {self._present(_container_of(self._record(each))) for each in here}
+                is_right = went_live[0] in found and found.keys() <= kept_here and len(found) <= keep
             if self._redis_was_lost:
                 is_right = went_live[0] in found and len(found) <= keep
         else:
@@ -408,8 +476,22 @@ class Invariants:
         return self._world.keyspace.peek(f"{_PREFIX}deployment:{deployment_id}") or {}
 
     def _managed(self):
-        containers = self._world.engine.containers_by_id.values()
-        return [each for each in containers if self._labels.are_ours(each.labels)]
+        return [each for each in self._containers() if self._labels.are_ours(each.labels)]
+
+    def _containers(self):
+        return [each for host in self._world.hosts for each in host.engine.containers_by_id.values()]
+
+    def _is_down(self, container):
+        """Whether its engine is."""
+        return any(each.engine_down for each in self._world.hosts if each.name == container.host)
+
+    def _host_of(self, deployment_id):
+        return self._record(deployment_id).get("host")
+
+    def _waits_for_host(self, stage):
+        """Whether something of it was stopped for a deployment that others have ended, and its host is to see to it."""
+        abandoned = (self._world.keyspace.peek(f"{_PREFIX}abandoned:{each.name}") or () for each in self._world.hosts)
+        return any(self._asked[each].stage == stage for ids in abandoned for each in ids)
 
     def _stage_of(self, container):
         return self._labels.get(container.labels, Label.PROJECT), self._labels.get(container.labels, Label.STAGE)

@@ -18,6 +18,13 @@ class Message:
     id: str
     arguments: dict = field(default_factory=dict)
     retries: int = 0
+    queue: str | None = None
+    """One of a host's own; any host's workers take it unless given."""
+
+    @property
+    def host(self):
+        """Whose workers it is for, where not for all."""
+        return self.queue.split(".", 2)[2].partition("/")[0] if self.queue else None
 
     @property
     def name(self):
@@ -34,12 +41,12 @@ class Message:
             "hostname": hostname,
             "called_directly": False,
             "is_eager": False,
-            "delivery_info": {},
+            "delivery_info": {"exchange": "", "routing_key": self.queue} if self.queue else {},
         }
 
 
 class Broker:
-    """Queues. A message goes to any process of the host, sooner or later, or never."""
+    """Queues. A message goes to any process of its host, sooner or later, or never."""
 
     def __init__(self, world):
         self._world = world
@@ -47,9 +54,10 @@ class Broker:
         self._losses = 0
         self.delivered = []
 
-    def send_task(self, name, args=None, kwargs=None, countdown=0, task_id=None, retries=0, **_):  # as in Celery
+    def send_task(self, name, args=None, kwargs=None, countdown=0, task_id=None, retries=0, **options):  # as in Celery
         assert not args, "tasks take named arguments"
-        message = Message(name, task_id or f"m{next(self._ids)}", kwargs or {}, retries)
+        queue = options.get("queue") or options.get("routing_key")
+        message = Message(name, task_id or f"m{next(self._ids)}", kwargs or {}, retries, queue)
         self._world.effect("broker", ("send", name, *message.arguments.values()), lambda: self.put(message, countdown))
         return SimpleNamespace(id=message.id)
 

@@ -17,15 +17,17 @@ import structlog
 import tasks  # noqa: F401  # registers them all
 import worker.driver
 import worker.engine.client
+import worker.heartbeat
 import worker.store
 import worker.webhook
 from tests.simulation.keyspace import SimulatedRedis
 from tests.simulation.messages import dispatcher
 from tests.simulation.scheduler import Line
 from worker.celery import app
-from worker.engine import close_engine
+from worker.engine import engine
 from worker.engine.connection import streamed
 from worker.settings import settings
+from worker.store import credentials, deployments, hosts, pulled_images, pulls
 from worker.store.deployments import _holder
 
 SETTINGS = {
@@ -44,6 +46,13 @@ LEASE = float(SETTINGS["DW_LEASE_SECONDS"])
 GRACE = float(SETTINGS["DW_RECONCILE_GRACE"])
 
 
+# The makers themselves: a process of the product makes one of each.
+_make_settings, _make_deployments, _make_hosts, _make_pulled_images, _make_pulls = (
+    each.__wrapped__ for each in (settings, deployments, hosts, pulled_images, pulls)
+)
+_connected = worker.engine.client._connected  # noqa: SLF001
+
+
 class Ground:
     """What stands in for time, Redis, engine, broker and chance; it leads to those of the world that is on."""
 
@@ -51,6 +60,9 @@ class Ground:
         self.world = None
         self.rewrites = {}
         """By a script's name: a text in it, and what takes its place."""
+        self._at = None
+        self._kept = {}
+        """What a process of each host keeps: that is a process of its own, and here all are one."""
         self.redis = SimulatedRedis(None, self._gate, self._rewritten)
         self.time = _Leading(lambda: self.world.time)
         self.random = _Leading(lambda: self.world.random)
@@ -59,11 +71,54 @@ class Ground:
     def under(self, world):
         """Have the product run in this world."""
         self.world, self.redis.keyspace = world, world.keyspace
-        close_engine()
+        self.forget()
         try:
             yield
         finally:
             self.world = None
+
+    def forget(self):
+        self._kept.clear()
+
+    @contextmanager
+    def at(self, host):
+        """Be at a host, for who is no process of one."""
+        before, self._at = self._at, host
+        try:
+            yield
+        finally:
+            self._at = before
+
+    def _host(self):
+        process = getattr(greenlet.getcurrent(), "process", None)
+        return process.host if process else self._at or self.world.hosts[0]
+
+    def _keep(self, what, make):
+        key = what, self._host().name
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def settings(self):
+        return self._keep("settings", lambda: _make_settings().model_copy(update={"host": self._host().name}))
+
+    def deployments(self):
+        return self._keep("deployments", _make_deployments)
+
+    def hosts(self):
+        return self._keep("hosts", _make_hosts)
+
+    def pulled_images(self):
+        return self._keep("pulled images", _make_pulled_images)
+
+    def pulls(self):
+        return self._keep("pulls", _make_pulls)
+
+    def engine(self):
+        return self._keep("engine", _connected)
+
+    def heartbeat(self):
+        return greenlet.getcurrent().process.heartbeat
 
     def send_task(self, *arguments, **named):
         return self.world.broker.send_task(*arguments, **named)
@@ -78,7 +133,7 @@ class Ground:
         return self.world.hooks.answer(*told)
 
     def engine_api(self, **_):
-        return self.world.engine
+        return self._host().engine
 
     @contextmanager
     def streamed(self, api, method, path, *, params, interrupt, **_):
@@ -153,7 +208,14 @@ def installed():
             patch.object(redis.lock, "uuid", ground),
             # A lock keeps its scripts with its class, and they may be a real Redis' by now.
             *(patch.object(redis.lock.Lock, f"lua_{each}", None) for each in ("release", "extend", "reacquire")),
+            *_everywhere(settings, ground.settings),
+            *_everywhere(deployments, ground.deployments),
+            *_everywhere(hosts, ground.hosts),
+            *_everywhere(pulled_images, ground.pulled_images),
+            *_everywhere(pulls, ground.pulls),
+            *_everywhere(engine, ground.engine),
             *_everywhere(worker.driver.driver, ground.driver),
+            *_everywhere(worker.heartbeat.heartbeat, ground.heartbeat),
             *_everywhere(_holder, ground.holder),
             *_everywhere(streamed, ground.streamed),
             *_everywhere(time, ground.time),
@@ -169,13 +231,8 @@ def installed():
 
 def forget():
     """Drop what the product has made and kept, so that it is made anew."""
-    settings.cache_clear()
-    worker.store.deployments.cache_clear()
-    worker.store.credentials.cache_clear()
-    worker.store.hosts.cache_clear()
-    worker.store.pulled_images.cache_clear()
-    worker.store.pulls.cache_clear()
-    close_engine()
+    ground.forget()
+    credentials.cache_clear()
 
 
 def _everywhere(original, substitute):

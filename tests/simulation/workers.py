@@ -6,33 +6,55 @@ from celery.signals import task_received
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tests.simulation.scheduler import Bell
-from tests.simulation.seams import LEASE
+from tests.simulation.scheduler import Bell, Pulse
+from tests.simulation.seams import LEASE, ground
 from worker.celery import app
 from worker.driver import driver
 from worker.errors import DeploymentError
+from worker.heartbeat import heartbeat
 
 _EXPECTED = (DeploymentError, RedisError, OperationalError)
 """What a task may raise without being broken; Celery takes it for a failure, and the message for done."""
 _LONGEST_IDLE = 5.0
 # The maker itself: a process of the product makes one driver, a simulated one has many processes.
 _new_driver = driver.__wrapped__
+_new_heartbeat = heartbeat.__wrapped__
 
 
 class Worker:
     """A worker process."""
 
-    def __init__(self, world, name):
+    def __init__(self, world, name, host):
         self.name = name
+        self.host = host
         self.alive = True
         self.paused_until = 0.0
         self.cut_off_until = 0.0
         self.activities = {}
         self.at_work_on = {}
         self._world = world
-        self.driver = self._make_driver()
+        with ground.at(host):
+            self.driver = self._make_driver()
+            self.heartbeat = self._make_heartbeat()
         self._looked = 0.0
+        self._seen = host.engine.changes
         world.scheduler.spawn(self, self.driver._look_on)  # noqa: SLF001  # its thread's loop, without the thread
+        if len(world.hosts) > 1:
+            world.scheduler.spawn(self, self.heartbeat._run)  # noqa: SLF001
+
+    def _make_heartbeat(self):
+        made = _new_heartbeat()
+        vars(made).update(_stopping=Pulse(self._world.scheduler, self._may_miss_a_beat))
+        return made
+
+    def _may_miss_a_beat(self):
+        """Whether a look by the heartbeat would find nothing to do."""
+        made, now = vars(self.heartbeat), self._world.clock.now
+        if self.host.engine.changes != self._seen:
+            # As the watcher does, which isn't simulated.
+            self._seen = self.host.engine.changes
+            self.heartbeat.something_changed()
+        return now < made["_beat_at"] and (made["_changed_at"] is None or now < made["_tell_at"])
 
     def _make_driver(self):
         made = _new_driver()
@@ -47,8 +69,8 @@ class Worker:
         held = vars(self.driver)["_held"]
         longest = LEASE / 3 if held else _LONGEST_IDLE
         if (
-            self._world.next_alarm() <= now
-            or self._world.is_to_be_reconciled()
+            self._world.next_alarm(self.host) <= now
+            or self._world.is_to_be_reconciled(self.host)
             or any(map(self._world.is_to_be_broken_off, held))
             or now - self._looked >= longest
         ):

@@ -1,4 +1,4 @@
-"""One run: a seed's workers, engine, Redis, messages and clients, from the first deployment to quiet."""
+"""One run: a seed's hosts, workers, Redis, messages and clients, from the first deployment to quiet."""
 
 import random
 from types import SimpleNamespace
@@ -7,9 +7,9 @@ import greenlet
 
 from tests.simulation import clients, faults
 from tests.simulation.clock import Clock
-from tests.simulation.engine import EngineApi
 from tests.simulation.faults import Fate, Weather
 from tests.simulation.hook import Hooks
+from tests.simulation.hosts import Hosts
 from tests.simulation.images import GOOD
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.keyspace import Keyspace
@@ -18,7 +18,7 @@ from tests.simulation.scheduler import Activity, Killed, Scheduler
 from tests.simulation.seams import GRACE, LEASE
 from tests.simulation.story import Story
 from tests.simulation.workers import Worker
-from worker.celery import app
+from worker.celery import Lane, app
 from worker.record import ON_FAILURE, Step
 
 _STORM = 30.0
@@ -26,7 +26,6 @@ _LATEST = 20.0
 _MOST_EVENTS = 60_000
 _SAID_AGAIN = 10
 PREFIX = "dw:simulated:"
-_ALARMS = f"{PREFIX}alarms:local"
 # Seconds that an effect takes: mostly, and now and then.
 _USUALLY = {"redis": 0.001, "results": 0.001, "broker": 0.001, "engine": 0.02, "hook": 0.05}
 _TAKE_LONG = {"start": 0.3, "remove_container": 0.2, "stop": 0.5, "pull": 1.5}
@@ -49,13 +48,15 @@ class World:
         self.scheduler = Scheduler(self.clock)
         self.time = SimpleNamespace(monotonic=self.clock.monotonic, time=self.clock.time, sleep=self.scheduler.sleep)
         self.keyspace = Keyspace(self.clock)
-        self.engine = EngineApi(self.clock, lambda what, action: self.effect("engine", what, action))
-        self.engine_down = False
+        self.places = Hosts(self)
+        self.hosts = self.places.all
         self.hooks = Hooks(self)
         self.broker = Broker(self)
         self.results = Results(self)
         self.weather = Weather.drawn(self.random)
         self.asked = clients.draw(self.random)
+        names = [each.name for each in self.hosts]
+        self._is_hurried = len(names) > 1 and clients.place(self.places.random, self.asked, names)
         self.cancels = clients.draw_cancels(self.random, self.asked)
         self._cancels_sent = 0
         self.workers = []
@@ -67,6 +68,9 @@ class World:
         """Let it all happen; raises Violation."""
         self._set_out()
         self._await_quiet()
+        self.invariants.check_ended()
+        if self.places.return_at_last():
+            self._await_quiet()
         self._reconcile_at_last()
         self.invariants.check_end()
         self._say_everything_again()
@@ -82,18 +86,27 @@ class World:
                 raise Violation(f"not quiet after {events} events")
 
     def _set_out(self):
-        self.engine.create_network("further")
+        self.hosts[0].engine.create_network("further")
         self._put_foreign_containers()
         for number in range(1, self.random.randint(1, 3) + 1):
-            self._start_worker(f"w{number}")
+            self.start_worker(f"w{number}", self.hosts[0])
+        for host in self.hosts[1:]:
+            for number in range(1, self.places.random.randint(1, 2) + 1):
+                self.start_worker(f"{host.name}{number}", host)
+        if len(self.hosts) > 1:
+            self.places.set_out(hurried=self._is_hurried)
         for asked in self.asked:
             message = Message("docker.deploy", asked.id, asked.arguments)
-            self.scheduler.after(asked.after, lambda message=message: self.broker.put(message))
+            # Other hosts are known once they have said that they are there.
+            seconds = asked.after + (len(self.hosts) > 1)
+            self.scheduler.after(seconds, lambda message=message: self.broker.put(message))
         for when, deployment_id in self.cancels:
             if not isinstance(when, Step):
                 self._cancel_after(when, deployment_id)
         for _ in range(self.weather.engine_restarts):
-            self.scheduler.after(self.random.uniform(0, _STORM), self._stop_engine)
+            host = self.places.random.choice(self.hosts)
+            seconds = self.random.uniform(0, _STORM)
+            self.scheduler.after(seconds, lambda host=host: self._have_engine_restart(host))
         if self.weather.loses_redis:
             self.scheduler.after(self.random.uniform(0, _STORM), self._lose_redis)
         self.scheduler.after(_STORM, self._clear_up)
@@ -103,8 +116,9 @@ class World:
         message = Message("docker.cancel", f"c{self._cancels_sent}", {"deployment_id": deployment_id})
         self.scheduler.after(seconds, lambda: self.broker.put(message))
 
-    def note_step(self, deployment_id, step):
+    def note_step(self, deployment_id, step, host):
         """A deployment has come to a step: somebody may have waited for that."""
+        self.places.note_step(step, host)
         for each in [each for each in self.cancels if each == (step, deployment_id)]:
             self.cancels.remove(each)
             self._cancel_after(self.random.uniform(0, 0.1), deployment_id)
@@ -119,8 +133,9 @@ class World:
                 f"{prefix}deployment-id": "d1",
             }
 
-        self.engine.add_foreign("dw-shop-live-9", labels("other"), GOOD[0])
-        self.engine.add_foreign(self.random.choice(("unmanaged", "dw-shop-test-2")), {}, GOOD[0])
+        engine = self.hosts[0].engine
+        engine.add_foreign("dw-shop-live-9", labels("other"), GOOD[0])
+        engine.add_foreign(self.random.choice(("unmanaged", "dw-shop-test-2")), {}, GOOD[0])
 
     def _clear_up(self):
         self.story.tell("world", ("faults", "end"))
@@ -130,19 +145,21 @@ class World:
         return (
             self.weather.cleared_up
             and not self.scheduler.outstanding
-            and self.next_alarm() == float("inf")
-            and not self.engine_down
+            and all(self.next_alarm(each) == float("inf") for each in self.hosts)
+            and not any(each.engine_down and not each.is_away for each in self.hosts)
         )
 
     def _reconcile_at_last(self):
         """Reconcile once more when nothing is too young for that, as happens sooner or later."""
         self.clock.now += GRACE
-        self.broker.put(Message("docker.reconcile", "reconcile at last"))
+        for each in self.hosts:
+            queue = Lane.WORK.queue("simulated", each.name) if len(self.hosts) > 1 else None
+            self.broker.put(Message("docker.reconcile", f"reconcile {each.name} at last", queue=queue))
         self._await_quiet()
 
     def _say_everything_again(self):
         """Deliver copies of messages once more: none may matter."""
-        before = self.engine.changes
+        before = self.engine_changes
         told = [
             each
             for each in self.broker.delivered
@@ -153,20 +170,25 @@ class World:
         while self.scheduler.outstanding:
             self.scheduler.step()
             self.invariants.check()
-        if self.engine.changes != before:
+        if self.engine_changes != before:
             raise Violation("a copy of an old message changed something")
 
-    def next_alarm(self):
-        """When the driver has something to send."""
-        return min((self.keyspace.peek(_ALARMS) or {"": float("inf")}).values())
+    @property
+    def engine_changes(self):
+        """How often anything was changed on any engine."""
+        return sum(each.engine.changes for each in self.hosts)
+
+    def next_alarm(self, host):
+        """When a host's drivers have something to send."""
+        return min((self.keyspace.peek(f"{PREFIX}alarms:{host.name}") or {"": float("inf")}).values())
 
     def is_to_be_broken_off(self, claim):
         """Whether the driver that watches over this claim has yet to see that it was cancelled."""
         record = self.keyspace.peek(f"{PREFIX}deployment:{claim.id}") or {}
         return "cancel" in record and claim.step in ON_FAILURE and claim.broken_off is None
 
-    def is_to_be_reconciled(self):
-        return self.keyspace.peek(f"{PREFIX}reconciled:local") is None
+    def is_to_be_reconciled(self, host):
+        return self.keyspace.peek(f"{PREFIX}reconciled:{host.name}") is None
 
     def close(self):
         """Let go of what still waits."""
@@ -191,7 +213,7 @@ class World:
             failed = self._prevented(activity, system, what, fate)
             if not failed and fate is Fate.LOST_REPLY and what[0] in _MAKES:
                 failed = faults.error(system, fate)
-                self._do_without_reply(what, action)
+                self._do_without_reply(process.host, what, action)
             answer = None if failed else self.invariants.watched(system, what, action)
         except faults.EXPECTED as error:
             self.story.tell(process.name, what, repr(error))
@@ -228,11 +250,11 @@ class World:
             return faults.error(system, fate)
         if activity.line and activity.line.is_shut_down and system == "engine":
             return faults.error(system, Fate.LOST_REPLY)
-        if system == "engine" and (self.engine_down or self._harms_as_late(activity, call)):
+        if system == "engine" and (process.host.engine_down or self._harms_as_late(activity, call)):
             return faults.error(system, Fate.REFUSED)
         if call == "start" and activity.claim and self._dice.random() < _HALF_STARTED[activity.claim.step]:
             self.weather.suffered += faults.MUCH
-            self.engine.lose_track_of(what[1])
+            process.host.engine.lose_track_of(what[1])
             return faults.error(system, Fate.LOST_REPLY)
         if system not in {"engine", "hook"} and process.cut_off_until > self.clock.now:
             return faults.error(system, Fate.REFUSED)
@@ -258,7 +280,11 @@ class World:
     # Processes and the engine
 
     def deliver(self, message):
-        alive = [each for each in self.workers if each.alive]
+        host = next((each for each in self.hosts if each.name == message.host), None)
+        alive = [each for each in self.workers if each.alive and host in {None, each.host}]
+        if not alive and host and host.is_away:
+            host.waiting.append(message)
+            return
         if not alive:
             self.scheduler.after(1, lambda: self.deliver(message))
             return
@@ -270,35 +296,43 @@ class World:
         """Have an unacknowledged message come once more, after its lease or, at another broker, a long while."""
         self.broker.put_back(message, self.random.uniform(1, 120))
 
-    def _start_worker(self, name):
-        self.workers.append(Worker(self, name))
+    def start_worker(self, name, host):
+        if host.is_away:
+            host.missing.append(name)
+        else:
+            self.workers.append(Worker(self, name, host))
 
     def _die(self, process, what, fate):
         self.story.tell(process.name, what, f"dies {'before' if fate is Fate.KILLED_BEFORE else 'after'} it")
-        self.scheduler.after(0, lambda: self._bury(process))
+        self.scheduler.after(0, lambda: self.bury(process))
         process.alive = False
         self.scheduler.hand_over()
 
-    def _bury(self, process):
+    def bury(self, process):
+        """Have a process be gone, and another one start in its place."""
+        if process not in self.workers:
+            return
         for activity in process.activities:
             # The engine may have been told already.
             if activity.calling and self.random.random() < 0.5:
-                self._do_without_reply(*activity.calling)
+                self._do_without_reply(process.host, *activity.calling)
         self.scheduler.kill(process)
         self.workers.remove(process)
         for message in process.at_work_on.values():
             self.deliver_again(message)
-        self.scheduler.after(self.random.uniform(0.5, 5), lambda: self._start_worker(f"{process.name}'"))
+        self.scheduler.after(
+            self.random.uniform(0.5, 5), lambda: self.start_worker(f"{process.name}'", process.host)
+        )
 
-    def _do_without_reply(self, what, action):
+    def _do_without_reply(self, host, what, action):
         # One that hangs may get to it much later. Only of making something is that promised to do no harm.
         if what[0] in _MAKES and self.random.random() < 0.5:
-            self.scheduler.after(self.random.uniform(0, _LATEST), lambda: self._do_now(action))
+            self.scheduler.after(self.random.uniform(0, _LATEST), lambda: self._do_now(host, action))
         else:
-            self._do_now(action)
+            self._do_now(host, action)
 
-    def _do_now(self, action):
-        if self.engine_down:
+    def _do_now(self, host, action):
+        if host.engine_down:
             return
         try:
             action()
@@ -315,14 +349,19 @@ class World:
         self.broker.lose()
         self.results.stored.clear()
 
-    def _stop_engine(self):
-        self.story.tell("engine", ("stops",))
-        self.weather.suffered += faults.MUCH
-        self.engine_down = True
-        self.engine.stop_all()
-        self.scheduler.after(self.random.uniform(0.5, 8), self._restart_engine)
+    def _have_engine_restart(self, host):
+        self.stop_engine(host)
+        self.scheduler.after(self.random.uniform(0.5, 8), lambda: self.restart_engine(host))
 
-    def _restart_engine(self):
-        self.engine_down = False
-        self.engine.start_again(self.random)
-        self.story.tell("engine", ("starts again",))
+    def stop_engine(self, host):
+        self.story.tell("engine", ("stops", host.name))
+        self.weather.suffered += faults.MUCH
+        host.engine_down = True
+        host.engine.stop_all()
+
+    def restart_engine(self, host):
+        """Start it again, unless the whole host is away: then it starts with that."""
+        if host.engine_down and not host.is_away:
+            host.engine_down = False
+            host.engine.start_again(self.random)
+            self.story.tell("engine", ("starts again", host.name))
