@@ -21,7 +21,7 @@ from worker.errors import ContainerNotFound, DeploymentError
 from worker.labels import Label
 from worker.settings import settings
 from worker.spec import Arguments
-from worker.store import deployments
+from worker.store import Standing, deployments
 
 log = structlog.get_logger()
 
@@ -144,16 +144,18 @@ def _restore_displaced(containers: Sequence[Listed]) -> list[str]:
 
 def _restore_abandoned(containers: Sequence[Listed]) -> list[str]:
     """Start again what was stopped for deployments that others ended while this host was away."""
-    api, restored = engine().containers, []
-    abandoned = deployments().abandoned()
-    moved = _moved(containers) if abandoned else {}
-    for deployment_id, displaced in abandoned.items():
-        waiting = [each for each in containers if each.id in displaced]
-        if any(deployments().holder(api.labels.stage_of(each)) for each in waiting):
+    api, restored, abandoned_by_id = engine().containers, [], deployments().abandoned()
+    moved = _moved(containers) if abandoned_by_id else {}
+    for deployment_id, abandoned in abandoned_by_id.items():
+        waiting = [each for each in containers if abandoned and each.id in abandoned.displaced]
+        is_left = any(api.labels.deployment_of(each) == deployment_id for each in containers)
+        if is_left or any(deployments().holder(api.labels.stage_of(each)) for each in waiting):
+            # They can't run beside what it has left, or somebody else is to stop them.
             continue
         try:
             for each in waiting:
-                if api.labels.stage_of(each) not in moved:
+                stage = api.labels.stage_of(each)
+                if abandoned and stage not in moved and not _went_live_since(stage, abandoned):
                     api.set_restart_policy(each, api.labels.restart_policy_of(each))
                     api.start(each)
                     restored.append(each.name)
@@ -162,6 +164,12 @@ def _restore_abandoned(containers: Sequence[Listed]) -> list[str]:
         else:
             deployments().note_restored(deployment_id)
     return restored
+
+
+def _went_live_since(stage: str, standing: Standing) -> bool:
+    """Whether a version that was asked for later has taken the place of what was displaced."""
+    live = deployments().live(stage)
+    return live is not None and live.created > standing.created
 
 
 def _restore_those_displaced_by(candidate: Listed, containers: Sequence[Listed]) -> list[str]:

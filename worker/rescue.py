@@ -34,11 +34,15 @@ def look_after_those_away() -> None:
 
 
 def give_up(host: str, to: str) -> list[str]:
-    """Have another host end all that one which is away was at or had to do, and return the ids.
+    """Have another host end all that one which is gone for good was at or had to do, and return the ids.
+
+    Its stages are live nowhere from then on.
 
     Raises RedisError.
     """
-    return [each.id for each in deployments().stranded(host) if _end(each, host, to)]
+    ended = [each.id for each in deployments().stranded(host) if _end(each, host, to)]
+    deployments().disown(host)
+    return ended
 
 
 def _is_over(claim: Claim) -> bool:

@@ -69,6 +69,8 @@ class Watcher:
 
     def _listen(self) -> None:
         containers = engine().containers
+        # What has happened while nobody listened is not told again.
+        heartbeat().something_changed()
         with closing(containers.events(quiet=_QUIET, interrupt=self._interrupt)) as events:
             for event in events:
                 heartbeat().something_changed()

@@ -93,7 +93,8 @@ def create(claim: Claim) -> Done:
     marks = plan.fingerprints(keyring(), spec, _known(found.image_id), settings().network, open_secrets(spec))
     older, elsewhere = _older_instances(claim), hosts_with(claim)
     plan.check_move(spec, elsewhere)
-    twin = plan.live_twin(containers.labels, older, marks)
+    # What another host serves is not what one that was left here is.
+    twin = None if elsewhere else plan.live_twin(containers.labels, older, marks)
     if twin and not spec.force and (unchanged := _unchanged(claim, containers.inspect(twin.id))):
         return Done(unchanged, to=Step.REPORT)
     # Those of a run before this one are stopped by now.

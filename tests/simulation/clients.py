@@ -19,8 +19,9 @@ _SHARE_OF_RUNS_WITH_CANCELS = 0.5
 _SHARE_OF_CANCELLED = 0.4
 _SHARE_OF_CANCELS_AT_A_STEP = 0.5
 _FIRST_PORT = 18_080
-_SHARE_OF_PLACED = 0.4
+_SHARE_OF_PLACED = 0.6
 _SHARE_OF_HURRIED = 0.5
+_SHARE_OF_MOVABLE = 0.8
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,20 @@ def _drawn_habits(random, number):
     return habits
 
 
-def place(random, asked, hosts):
-    """Have deployments ask for a host, and, where one may be away for long, not wait for it for ever."""
-    is_hurried = random.random() < _SHARE_OF_HURRIED
+def draw_moving(random, hosts):
+    """Deployments of few stages, one after the other, that ask for hosts or don't; and whether none waits for long."""
+    stages = {stage: _drawn_habits(random, number) for number, stage in enumerate(random.choice(_STAGES[:3]))}
+    is_hurried, within = random.random() < _SHARE_OF_HURRIED, random.choice((_WITHIN, 2 * _WITHIN, 3 * _WITHIN))
+    can_move = random.random() < _SHARE_OF_MOVABLE
+    asked = [_drawn(random, f"d{number}", stages, GOOD[:3], within) for number in range(1, random.randint(3, 8) + 1)]
     for each in asked:
         if random.random() < _SHARE_OF_PLACED:
             each.arguments["host"] = random.choice(hosts)
         if is_hurried:
             each.arguments["timeout"] = random.uniform(10, 60)
-        if is_hurried or random.random() < _SHARE_OF_HURRIED:
-            # Such a stage can't be moved.
-            for name in ("volumes", "strategy"):
-                each.arguments.pop(name, None)
-    return is_hurried
+        for name in ("volumes", "strategy") if can_move else ():
+            each.arguments.pop(name, None)
+    return asked, is_hurried
 
 
 def draw_cancels(random, asked):

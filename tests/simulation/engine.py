@@ -365,7 +365,12 @@ class EngineApi:
     @call
     def info(self):
         running = sum(each.state == "running" for each in self._containers())
-        return {"ServerVersion": "20.10.24", "NCPU": 2, "ContainersRunning": running, "DockerRootDir": "/nowhere/docker"}
+        return {
+            "ServerVersion": "20.10.24",
+            "NCPU": 2,
+            "ContainersRunning": running,
+            "DockerRootDir": "/nowhere",
+        }
 
     @call
     def version(self):

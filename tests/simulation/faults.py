@@ -28,6 +28,8 @@ class Fate(enum.Enum):
 _OCCURS_IN = 0.5
 """The share of runs in which a kind of fault occurs at all."""
 _LOSES_REDIS_IN = 0.1
+_EASED_IN = 0.7
+_EASED_BY = 8
 _CHANCES = {
     Fate.REFUSED: 0.03,
     Fate.LOST_REPLY: 0.03,
@@ -83,6 +85,11 @@ class Weather:
             hook_refuses=chance(_HOOK_CHANCE),
             hook_is_overloaded=chance(_HOOK_CHANCE),
         )
+
+    def ease(self, random):
+        """Have fewer faults, mostly: enough befalls whole hosts."""
+        if random.random() < _EASED_IN:
+            self.chances = {fate: chance / _EASED_BY for fate, chance in self.chances.items()}
 
     def fate(self, random, system):
         if self.cleared_up:

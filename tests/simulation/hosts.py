@@ -1,4 +1,4 @@
-"""Hosts: each has an engine and worker processes. Most runs have one; what befalls those of the others is drawn here."""
+"""Hosts, each with an engine and worker processes, and what befalls them where a run has several; most have one."""
 
 import random
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _NAMES = (ONLY_HOST, "east", "west")
 _ONE_IN = 3
 """Of so many seeds one has several hosts."""
 _STEPS = [each for each in Step if each not in {Step.EXPIRE, Step.STOP, Step.RESTART, Step.REMOVE, Step.ENDED}]
-_LATEST = 20.0
+_LATEST = 40.0
 _SHARE_AWAY = 0.8
 _SHARE_AWAY_AT_A_STEP = 0.7
 _SHARE_AWAY_FOR_LONG = 0.5
@@ -68,13 +68,12 @@ class Hosts:
         if draw.random() < _SHARE_AWAY:
             host = draw.choice(self.all)
             host.is_to_wait = hurried and draw.random() < _SHARE_AWAY_FOR_LONG
+            self._goes_away = host
             if draw.random() < _SHARE_AWAY_AT_A_STEP:
                 self._goes_away_at = draw.choice(_STEPS)
-            else:
-                after(draw.uniform(0, _LATEST), lambda: self._go_away(host))
-            self._goes_away = host
+            after(_LATEST if self._goes_away_at else draw.uniform(0, _LATEST), self._go_away)
         if draw.random() < _SHARE_CUT_OFF:
-            host, is_still = draw.choice(self.all), draw.random() < 0.5  # noqa: PLR2004  # as often as not
+            host, is_still = draw.choice(self.all), draw.random() < 0.5
             after(draw.uniform(0, _LATEST), lambda: self._cut_off(host, is_still=is_still))
         if draw.random() < _SHARE_DRAINED:
             name, began = draw.choice(self.all).name, draw.uniform(0, _LATEST)
@@ -86,9 +85,8 @@ class Hosts:
 
     def note_step(self, step, name):
         """A deployment has come to a step on a host, which may be what that waited for to go away."""
-        if step == self._goes_away_at and name == self._goes_away.name:
-            self._goes_away_at = None
-            self._world.scheduler.after(self.random.uniform(0, 0.5), lambda: self._go_away(self._goes_away))
+        if self._goes_away and step == self._goes_away_at and name == self._goes_away.name:
+            self._world.scheduler.after(self.random.uniform(0, 0.3), self._go_away)
 
     def return_at_last(self):
         """Have those come back that waited for all others to be done; whether there are any."""
@@ -97,8 +95,10 @@ class Hosts:
             self._come_back(each)
         return bool(away)
 
-    def _go_away(self, host):
-        world = self._world
+    def _go_away(self):
+        world, host, self._goes_away = self._world, self._goes_away, None
+        if host is None:
+            return
         world.story.tell("world", ("host", host.name, "goes away"))
         world.weather.suffered += faults.MUCH
         host.is_away = True

@@ -61,7 +61,7 @@ class Invariants:
 
     # While it runs
 
-    def watched(self, system, what, action):
+    def watched(self, system, what, action):  # noqa: C901  # one for each script
         """Do an effect under watch."""
         if system != "redis" or len(what) < 2 or not what[1].startswith(f"{_PREFIX}deployment:"):
             return action()
@@ -81,10 +81,8 @@ class Invariants:
             self._fail(f"{what[0]} by an earlier holder changed {deployment_id}")
         if what[0] == "claim" and "holder" in before and float(before["due"]) > self._world.clock.now and answer:
             self._fail(f"{record['holder']} claimed {deployment_id}, which {before['holder']} holds")
-        if what[0] == "claim" and answer:
-            self._check_place(deployment_id, record)
-        if what[0] == "abandon" and answer:
-            self._note_abandoned(deployment_id, before, record)
+        if what[0] in {"claim", "abandon"} and answer:
+            self._note_taken(what[0], deployment_id, before, record)
         if what[0] == "accept" and record and not before:
             self.accepted.append(deployment_id)
         if what[0] == "anew" and answer:
@@ -107,6 +105,12 @@ class Invariants:
             self._note_promoted(deployment_id, record)
         if step == "ended":
             self._check_left(deployment_id, record)
+
+    def _note_taken(self, how, deployment_id, before, record):
+        if how == "claim":
+            self._check_place(deployment_id, record)
+        else:
+            self._note_abandoned(deployment_id, before, record)
 
     def _check_place(self, deployment_id, record):
         """Only the workers of the host that a step is for do it."""
@@ -352,7 +356,7 @@ class Invariants:
         error = self._record(deployment_id).get("error")
         return DeploymentError.from_json(error) if error else None
 
-    def _has_excuse(self, asked, record, error):  # noqa: PLR0911  # one for each excuse
+    def _has_excuse(self, asked, record, error):  # noqa: PLR0911, C901  # one for each excuse
         weather = self._world.weather
         if error == "DeploymentSuperseded":
             return self.accepted_of(asked.stage)[-1] != asked.id

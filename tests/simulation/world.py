@@ -55,8 +55,9 @@ class World:
         self.results = Results(self)
         self.weather = Weather.drawn(self.random)
         self.asked = clients.draw(self.random)
-        names = [each.name for each in self.hosts]
-        self._is_hurried = len(names) > 1 and clients.place(self.places.random, self.asked, names)
+        if len(self.hosts) > 1:
+            self.asked, self._is_hurried = clients.draw_moving(self.places.random, [each.name for each in self.hosts])
+            self.weather.ease(self.places.random)
         self.cancels = clients.draw_cancels(self.random, self.asked)
         self._cancels_sent = 0
         self.workers = []
@@ -201,7 +202,7 @@ class World:
         """Have an activity do something to the world, sooner or later, and tell how it went."""
         activity = greenlet.getcurrent()
         if not isinstance(activity, Activity):
-            return action()
+            return self.invariants.watched(system, what, action)
         process = activity.process
         if not process.alive:
             raise Killed
@@ -320,9 +321,7 @@ class World:
         self.workers.remove(process)
         for message in process.at_work_on.values():
             self.deliver_again(message)
-        self.scheduler.after(
-            self.random.uniform(0.5, 5), lambda: self.start_worker(f"{process.name}'", process.host)
-        )
+        self.scheduler.after(self.random.uniform(0.5, 5), lambda: self.start_worker(f"{process.name}'", process.host))
 
     def _do_without_reply(self, host, what, action):
         # One that hangs may get to it much later. Only of making something is that promised to do no harm.

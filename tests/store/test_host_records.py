@@ -154,7 +154,7 @@ def test_what_a_host_was_at_is_ended_by_another_one_only_while_it_is_away(places
     assert (report.host, report.error.message) == ("one", error.message)
     two.records.close(report)
     # The host is told what it has to start again.
-    assert one.records.abandoned() == {"a": ["c"]}
+    assert {each: standing.displaced for each, standing in one.records.abandoned().items()} == {"a": ["c"]}
     one.records.note_restored("a")
     assert one.records.abandoned() == {}
 

@@ -132,7 +132,7 @@ end
 
 redis.call('HSET', KEYS[2], 'waiting', id)
 redis.call('HSET', KEYS[1], 'step', 'expire', 'due', time + ARGV[6])
-redis.call('ZADD', prefix .. 'alarms:' .. host, time + ARGV[6], id)
+set_alarm(prefix, host, time + ARGV[6], id)
 if not waiting then
   return {'waiting', '', '', '', away}
 end

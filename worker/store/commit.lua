@@ -1,5 +1,5 @@
 -- Ends a claim: records what was found, and which step is due when.
--- KEYS: the record, the host's alarms, those of the host that goes on.
+-- KEYS: the record, the host's alarms, those of the host that goes on, when each host was heard of.
 -- ARGV: id, fence, next step, seconds until it is due, found, error, attempts so far,
 --       seconds until the alarm (later than due where the committer sends the step itself),
 --       the error that is the reason for a further attempt, 1 if a cancelled deployment must not go on to this,
@@ -34,6 +34,7 @@ if ARGV[9] ~= '' then
 end
 if ARGV[11] ~= '' then
   redis.call('HSET', KEYS[1], 'at', ARGV[11])
+  redis.call('ZADD', KEYS[4], 'NX', time, ARGV[11])
   redis.call('ZREM', KEYS[2], ARGV[1])
 end
 redis.call('ZADD', KEYS[3], time + alarm, ARGV[1])

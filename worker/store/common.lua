@@ -24,6 +24,13 @@ local function place_of(record)
   return places[1] or places[2]
 end
 
+-- Has a host's workers see to a deployment at a time. One that has never announced itself is known from now on, so that
+-- others take over should it never do.
+local function set_alarm(prefix, host, time, id)
+  redis.call('ZADD', prefix .. 'alarms:' .. host, time, id)
+  redis.call('ZADD', prefix .. 'hosts:seen', 'NX', now(), host)
+end
+
 local function move_to(prefix, id, host)
   local record = record_of(prefix, id)
   redis.call('ZREM', prefix .. 'alarms:' .. place_of(record), id)
@@ -38,7 +45,7 @@ local function make_due(prefix, id, step, patience)
   redis.call('HINCRBY', record, 'fence', 1)
   redis.call('HDEL', record, 'holder')
   local host = place_of(record)
-  redis.call('ZADD', prefix .. 'alarms:' .. host, time + patience, id)
+  set_alarm(prefix, host, time + patience, id)
   return host
 end
 

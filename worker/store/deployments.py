@@ -103,6 +103,7 @@ class Deployments:
     - `stage:<project>/<stage>` (hash): who runs, who waits, who is live, and the newest that has succeeded (the newest
       restart by itself)
     - `stages:<host>` (set): those of these that the host has a part in
+    - `stages` (set): those of them that were noted before there were several hosts, until their host takes them over
     - `history:<project>/<stage>`, `lives:<project>/<stage>` (lists): the last that have ended, and that were live
     - `abandoned:<host>` (set): deployments that others ended while it was away, and that had stopped containers of it
     - `alarms:<host>` (sorted set): when to send a deployment's step again
@@ -358,8 +359,17 @@ class Deployments:
         return bool(noted)
 
     def stages(self, host: str | None = None) -> list[str]:
-        """The stages that this host, or the one given, has a part in, as `project/stage`."""
-        return sorted(str(each) for each in self._redis.smembers(self._key("stages", host or self._settings.host)))
+        """The stages that this host, or the one given, has a part in, as `project/stage`; some of another one's too."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.smembers(self._key("stages", host or self._settings.host))
+            pipeline.smembers(f"{self._prefix}stages")
+            own, unclaimed = pipeline.execute()
+        return sorted(map(str, own | unclaimed))
+
+    def disown(self, host: str) -> None:
+        """Have what is live on a host that is gone for good be so no more: its stages can be anywhere."""
+        for stage in self.stages(host):
+            self._run("disown", keys=[self._key("stage", stage)], args=[self._prefix, host])
 
     def stranded(self, host: str) -> list[Claim]:
         """What a host is at or has yet to do, as nobody's claims: for who takes over from one that is away."""
@@ -372,7 +382,7 @@ class Deployments:
         return [
             reading.claim(each, float(seconds), 0, record)
             for each, record in zip(ids, records, strict=True)
-            if record.get("step") in _STEPS and not reading.is_for_newer(record.get("needs"))
+            if record.get("step") in _STEPS - {Step.ENDED} and not reading.is_for_newer(record.get("needs"))
         ]
 
     def abandon(self, claim: Claim, host: str, to: str, found: Found, error: DeploymentError | None) -> Due | None:
@@ -396,11 +406,11 @@ class Deployments:
         )
         return Due(claim.id, Step.REPORT, to) if taken else None
 
-    def abandoned(self) -> dict[str, Sequence[str]]:
-        """The deployments that others ended while this host was away: the ids of the containers stopped for each."""
+    def abandoned(self) -> dict[str, Standing | None]:
+        """The deployments that others ended while this host was away, and that had stopped containers of it."""
         ids = sorted(str(each) for each in self._redis.smembers(self._key("abandoned", self._settings.host)))
         standings = self.standings(ids)
-        return {each: standings[each].displaced if each in standings else () for each in ids}
+        return {each: standings.get(each) for each in ids}
 
     def note_restored(self, deployment_id: str) -> None:
         """Note that what an abandoned deployment had stopped runs again."""
@@ -552,7 +562,7 @@ class Deployments:
         return Committed(
             self._run(
                 "commit",
-                keys=[self._record(claim.id), self._alarms(), self._alarms(host)],
+                keys=[self._record(claim.id), self._alarms(), self._alarms(host), f"{self._prefix}hosts:seen"],
                 args=[
                     claim.id,
                     claim.fence,

@@ -17,17 +17,26 @@ for _, id in ipairs(redis.call('HMGET', KEYS[1], 'running', 'waiting')) do
     table.insert(mended, id)
   end
 end
--- A stage that is elsewhere by now is looked after there.
+-- A stage that is elsewhere by now is looked after there. Those that were noted before there were several hosts are any
+-- host's until one has a part in it.
+local unclaimed = prefix .. 'stages'
 local is_elsewhere = false
 for _, field in ipairs({'running', 'waiting', 'live'}) do
   local id = redis.call('HGET', KEYS[1], field)
   local host = id and redis.call('HGET', record_of(prefix, id), 'host')
   if host == ARGV[2] then
+    if redis.call('SREM', unclaimed, ARGV[3]) == 1 then
+      redis.call('SADD', KEYS[2], ARGV[3])
+    end
     return mended
   end
   is_elsewhere = is_elsewhere or host
 end
-if is_elsewhere or redis.call('EXISTS', KEYS[3]) == 0 then
+local is_gone = redis.call('EXISTS', KEYS[3]) == 0
+if is_elsewhere or is_gone then
   redis.call('SREM', KEYS[2], ARGV[3])
+end
+if is_gone and not is_elsewhere then
+  redis.call('SREM', unclaimed, ARGV[3])
 end
 return mended

@@ -16,7 +16,7 @@ _ASKED: TypeAdapter[Asked] = TypeAdapter(Asked)
 _OF_ALL_VERSIONS = {"project", "stage", "image", "action"}
 
 
-OF_STANDING = ("step", "outcome", "spec", "found", "error", "superseded_by", "needs")
+OF_STANDING = ("step", "outcome", "spec", "found", "error", "superseded_by", "needs", "created")
 """The fields of a record that a standing is read from."""
 
 
@@ -36,6 +36,8 @@ class Standing:
     """Ids of older containers that it could not remove."""
     displaced: Sequence[str]
     """Ids of older containers that it stopped for its own."""
+    created: float
+    """When it was asked for, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def standing(
     error: str | None,
     superseded_by: str | None,
     needs: str | None,
+    created: str,
 ) -> Standing:
     known, asked = Found.model_validate_json(found), _asked(spec, needs)
     return Standing(
@@ -124,6 +127,7 @@ def standing(
         error=_error(error) or _superseded(asked, superseded_by),
         unretired=known.unretired,
         displaced=known.displaced,
+        created=float(created),
     )
 
 
