@@ -10,9 +10,9 @@ from types import FunctionType
 from unittest.mock import patch
 
 from tasks import create, reconcile
-from tasks.deploy import steps
+from tasks.deploy import machine, move, steps
 from tests.simulation import seams
-from worker import plan, store
+from worker import plan, record, rescue, store
 from worker.record import ON_FAILURE, ON_SUCCESS, Step
 
 _SCRIPTS = Path(store.__file__).parent
@@ -119,10 +119,10 @@ ALL = {
         "if standing.outcome is None:\n        return False",
         "if standing.outcome is None: return True",
     ),
-    "reconcile nothing": Code(reconcile.leftovers, "if not is_young and", "if False and"),
+    "reconcile nothing": Code(reconcile.leftovers, "if not _is_young(each) and", "if False and"),
     "undo by name": Code(
         steps._restore,  # noqa: SLF001
-        "containers.labelled(containers.labels.select(deployment=claim.id))",
+        "_own_containers(claim)",
         "filter(None, [containers.find_named(_wanted_name(claim))])",
     ),
     "leave an older one without the name that was taken from it": Code(
@@ -197,7 +197,7 @@ ALL = {
     "tell the hook when the old one is gone": Table(
         ON_SUCCESS, {Step.ALIAS: Step.PROMOTE, Step.RETIRE: Step.CUTOVER, Step.CUTOVER: Step.REPORT}
     ),
-    "revert without a word to the hook": Code(steps.revert, "if claim.spec.cutover and older:", "if False:"),
+    "revert without a word to the hook": Code(steps.revert, "if back_to:", "if False:"),
     "revert nothing": Table(ON_FAILURE, {Step.ALIAS: Step.UNDO, Step.CUTOVER: Step.UNDO, Step.PROMOTE: Step.UNDO}),
     "retire one more than asked": Code(steps.promote, "plan.surplus(older, spec.keep)", "plan.surplus(older, 1)"),
     "close before the result is stored": Code(
@@ -205,4 +205,35 @@ ALL = {
         "outcome.store(claim)\n    successor = deployments().close(claim)",
         "successor = deployments().close(claim)\n    outcome.store(claim)",
     ),
+    "abandon without a look at the fence": Script(
+        "abandon", "redis.call('HGET', KEYS[1], 'fence') ~= ARGV[3] or", "false or"
+    ),
+    "abandon what a host that is there is at": Script("abandon", "or is_there(prefix, host, ARGV[6]) then", "then"),
+    "abandon without a new fence": Script("abandon", "redis.call('HINCRBY', record, 'fence', 1)", ""),
+    "abandon in the host's own place": Script("abandon", "move_to(prefix, id, ARGV[5])", ""),
+    "abandon what is not over": Code(rescue._is_over, "claim.step in {Step.REPORT, Step.VACATE}", "True"),  # noqa: SLF001
+    "abandon nothing": Code(rescue._is_over, "claim.step in {Step.REPORT, Step.VACATE}", "False and"),  # noqa: SLF001
+    "claim another host's step": Script("claim", "or place_of(KEYS[1]) ~= ARGV[5]", ""),
+    "vacate where the new version is": Code(
+        record.place_of, "found.moves_from[0] if step is Step.VACATE else host", "host"
+    ),
+    "vacate nothing": Code(move.hosts_with, "return sorted(known - {settings().host})", "return []"),
+    "vacate before the new version is proven": Table(ON_SUCCESS, {Step.START: Step.VACATE}),
+    "go on where it vacates": Code(machine._committed, "place == settings().host", "True"),  # noqa: SLF001
+    "leave what a stage has where it was": Code(reconcile.leftovers, "is_deployed and moved_at is not None and", "False and"),
+    "take a stage for moved while somebody is at it": Script("claim", "local time = now()", "local time = now()"),
+    "have an old one elsewhere count as the newest": Code(
+        steps.create, "None if elsewhere else plan.live_twin", "plan.live_twin"
+    ),
+    "start nothing again that others have abandoned": Code(
+        reconcile._restore_abandoned,  # noqa: SLF001
+        "api.start(each)",
+        "pass",
+    ),
+    "start it again beside what was abandoned": Code(
+        reconcile._restore_abandoned,  # noqa: SLF001
+        "if is_left or",
+        "if",
+    ),
+    "start again what has moved": Code(reconcile._restore_abandoned, "stage not in moved and", ""),  # noqa: SLF001
 }
