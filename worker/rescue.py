@@ -51,11 +51,12 @@ def _is_over(claim: Claim) -> bool:
 
 
 def _end(claim: Claim, host: str, to: str) -> bool:
+    if claim.step in _MAY_HAVE_CUT_OVER:
+        # First: who ends in between would leave the hook where it is.
+        _lead_back(claim)
     due = deployments().abandon(claim, host, to, _left(claim, host), claim.error or _error(claim, host))
     if due is None:
         return False
-    if claim.step in _MAY_HAVE_CUT_OVER:
-        _lead_back(claim)
     send(due)
     return True
 

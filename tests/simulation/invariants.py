@@ -363,7 +363,7 @@ class Invariants:
         if error == "DeploymentCancelled":
             return asked.id in self._cancelled
         if asked.id in self._world.places.given_up:
-            return error in {"DeadlineExceeded", "DeploymentCancelled"}
+            return error in {"DeadlineExceeded", "DeploymentCancelled", "EngineUnavailable"}
         if error == "SpecInvalid":
             # A stage that can't be moved.
             return len(self._world.hosts) > 1 and (
