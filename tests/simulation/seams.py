@@ -71,7 +71,8 @@ class Ground:
     def under(self, world):
         """Have the product run in this world."""
         self.world, self.redis.keyspace = world, world.keyspace
-        self.forget()
+        # What else is kept leads to this world by itself.
+        self._kept = {(what, host): each for (what, host), each in self._kept.items() if what != "engine"}
         try:
             yield
         finally:
