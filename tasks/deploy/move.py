@@ -20,8 +20,8 @@ log = structlog.get_logger()
 def hosts_with(claim: Claim) -> list[str]:
     """The other hosts that have instances of a deployment's stage, as far as these have told, or its record knows."""
     where = claim.asked.where
-    known = {*hosts().of_stage(where), deployments().home(where) or settings().host} - {settings().host}
-    return sorted(known - hosts().forgotten()) if known else []
+    known = {*hosts().of_stage(where), deployments().home(where) or settings().host}
+    return sorted(known - {settings().host})
 
 
 def instance_elsewhere(claim: Claim) -> dict[str, object] | None:

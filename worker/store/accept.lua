@@ -16,7 +16,7 @@ local function home_of(prefix, stage, listed)
     local id = redis.call('HGET', stage, field)
     if id and (field == 'live' or is_under_way(prefix, id)) then
       local host = redis.call('HGET', record_of(prefix, id), 'host')
-      if host and redis.call('SISMEMBER', prefix .. 'hosts:forgotten', host) == 0 then
+      if host then
         return host
       end
     end

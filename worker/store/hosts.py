@@ -57,7 +57,7 @@ class Hosts:
 
     - `hosts` (hash): what each tells of itself
     - `hosts:seen`, `hosts:load` (sorted sets): when each was heard of, and how much each has to do for a processor
-    - `hosts:cpus` (hash), `hosts:drained`, `hosts:forgotten` (sets)
+    - `hosts:cpus` (hash), `hosts:drained` (set)
     - `containers:<host>` (hash): the ids of its containers, and the stage and name of each
     - `listed:<project>/<stage>` (hash): the containers of a stage by id: the host, and what that tells of it
     - `located` (hash): which host has the container of a name, or of the first characters of an id
@@ -80,7 +80,7 @@ class Hosts:
 
     def announce(self, told: Announcement) -> None:
         """Say that this host is there, and what it has."""
-        names = ("hosts", "hosts:seen", "hosts:load", "hosts:cpus", "hosts:drained", "hosts:forgotten")
+        names = ("hosts", "hosts:seen", "hosts:load", "hosts:cpus", "hosts:drained")
         containers = "" if told.engine is None else told.containers
         self._announce(
             keys=[self._key(each) for each in names],
@@ -134,10 +134,6 @@ class Hosts:
         """Whether a host is to take on nothing new."""
         return bool(self._redis.sismember(self._key("hosts:drained"), host))
 
-    def forgotten(self) -> set[str]:
-        """The hosts that are gone for good, as somebody said."""
-        return {str(each) for each in self._redis.smembers(self._key("hosts:forgotten"))}
-
     def drain(self, host: str) -> None:
         """Give a host nothing new from now on."""
         with self._redis.pipeline() as pipeline:
@@ -153,7 +149,6 @@ class Hosts:
         """Forget a host, and the containers that it had, until it announces itself again."""
         self.tell((), host=host)
         with self._redis.pipeline() as pipeline:
-            pipeline.sadd(self._key("hosts:forgotten"), host)
             pipeline.hdel(self._key("hosts"), host)
             pipeline.hdel(self._key("hosts:cpus"), host)
             for each in ("hosts:seen", "hosts:load"):
