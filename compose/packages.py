@@ -15,6 +15,8 @@ PACKAGE_OF = {
     "dockerd": "docker.io",
     "iptables": "iptables",
     "redis-server": "redis-server",
+    "rabbitmq-server": "rabbitmq-server",
+    "podman": "podman",
     "docker-registry": "docker-registry",
     "htpasswd": "apache2-utils",
     "busybox": "busybox-static",

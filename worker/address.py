@@ -1,7 +1,8 @@
-"""The address of a Redis, and its TLS in the form that each library wants it in.
+"""The address of a Redis or a RabbitMQ, and its TLS in the form that each library wants it in.
 
 What a server shows is always verified, its name too. Left to themselves, kombu would speak in clear to the port of a
-`rediss://` address with a transport of our own, and without certificates' checks with its own one.
+`rediss://` or `amqps://` address with a transport of our own; and with its own ones without certificates' checks to
+Redis, and without the name's to RabbitMQ.
 """
 
 import ssl
@@ -11,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from redis.connection import parse_url
 
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_BY_TLS = ("rediss://", "amqps://")
 _FIXED = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
 """What a plain Celery client has to say about verifying, or may say, and what it must be here."""
 
@@ -26,30 +28,49 @@ def checked(url: str) -> str:
         parse_url(url)  # type: ignore[no-untyped-call]  # as redis-py has it
     except ValueError:
         raise ValueError("must be an address, as in redis://127.0.0.1:6379/0") from None
+    _check_parameters(url)
+    return url
+
+
+def checked_broker(url: str) -> str:
+    """The same for a broker, which may be a RabbitMQ too.
+
+    Raises ValueError.
+    """
+    if not url.startswith(("amqp://", "amqps://")):
+        return checked(url)
+    _check_parameters(url)
+    return url
+
+
+def _check_parameters(url: str) -> None:
     given = _parameters(url)
     unknown = given.keys() - {*_FILES, *_FIXED}
     if unknown:
         raise ValueError(f"{', '.join(sorted(unknown))} is no parameter of such an address here")
-    if given and not url.startswith("rediss://"):
-        raise ValueError(f"{', '.join(given)} is for TLS, and so for an address that starts with rediss://")
+    if given and not url.startswith(_BY_TLS):
+        raise ValueError(f"{', '.join(given)} is for TLS, and so for an address that starts with rediss:// or amqps://")
     for name, value in _FIXED.items():
         if given.get(name, value).lower() != value:
             raise ValueError(f"{name} must be {value}, or be left out: whom passwords go to is always verified")
     _check_files(given)
-    return url
 
 
 def tls(url: str) -> dict[str, object]:
-    """The parameters of redis-py's TLS connections; empty where there is no TLS."""
-    if not url.startswith("rediss://"):
+    """The parameters of redis-py's or py-amqp's TLS connections; empty where there is no TLS."""
+    if not url.startswith(_BY_TLS):
         return {}
     files = {name: value for name, value in _parameters(url).items() if name in _FILES}
+    if url.startswith("amqps://"):
+        # No name is to kombu that of the address (kombu 5.7), and to py-amqp, where it is missing, any.
+        named = {name.removeprefix("ssl_"): value for name, value in files.items()}
+        return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None, **named}
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **files}
 
 
 def without_parameters(url: str) -> str:
-    """The address for libraries that are given `tls` beside it; another broker's stays as it is."""
-    return urlunsplit(urlsplit(url)._replace(query="")) if url.startswith("rediss://") else url
+    """The address for libraries that are given `tls` beside it."""
+    return urlunsplit(urlsplit(url)._replace(query="")) if url.startswith(_BY_TLS) else url
 
 
 def _parameters(url: str) -> dict[str, str]:

@@ -37,14 +37,19 @@ class Lane(StrEnum):
         return names.get(self, f"dw.{namespace}.{host}/{self}")
 
 
+_PATIENCE = {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+"""For how long who sends something, or looks at a result, waits for what isn't there."""
+
+
 def _configuration(values: Settings) -> dict[str, object]:
     broker_url = values.broker_url or values.redis_url
     backend_url = values.result_backend or values.redis_url
+    queues = [lane.queue(values.namespace, values.host) for lane in Lane]
     return {
         "broker_url": address.without_parameters(broker_url),
         # Not by the address: Flower reads only these, and kombu trusts any server where they are missing.
         "broker_use_ssl": address.tls(broker_url),
-        "broker_transport": "worker.broker:Transport" if broker_url.startswith("redis") else None,
+        "broker_transport": _transport(broker_url),
         "result_backend": address.without_parameters(backend_url),
         "redis_backend_use_ssl": address.tls(backend_url),
         # Anybody who can write to the broker could run code through pickle.
@@ -57,7 +62,8 @@ def _configuration(values: Settings) -> dict[str, object]:
         # so each engine call and each step has a deadline of its own.
         "worker_pool": "threads",
         "worker_concurrency": values.threads,
-        "task_queues": [Queue(lane.queue(values.namespace, values.host)) for lane in Lane],
+        # Left to itself, Celery binds each of them to what is sent to the shared one by an exchange.
+        "task_queues": [Queue(name, routing_key=name) for name in queues],
         "task_default_queue": SHARED_QUEUE,
         # A message is acknowledged when its work is done, so a killed worker's comes back: each task can run twice.
         "task_acks_late": True,
@@ -65,21 +71,10 @@ def _configuration(values: Settings) -> dict[str, object]:
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": True,
         "broker_connection_retry_on_startup": True,
-        # A message is its worker's while that renews its lease (worker.broker), however long it works or waits with it;
-        # a killed worker's is given out again a lease and a sweep later, 18 s by default. Kombu by itself sweeps every
-        # 100 s; and a worker that is killed while it sweeps bars the others from it for the mutex' time, which is
-        # kombu's 300 s else.
         "broker_transport_options": {
-            # Kombu's 10 are fewer than the threads that may acknowledge at once.
-            "max_connections": values.threads + 10,
-            # Also what has a queue's messages taken without a moment in which a killed worker loses them.
             "slots": {lane.queue(values.namespace, values.host): _slots(values, lane) for lane in Lane},
-            "numbered": numbered_by_broker(values),
             "message_bytes": values.message_bytes,
-            "visibility_timeout": values.lease_seconds,
-            "unacked_restore_interval": values.lease_seconds / 5,
-            "unacked_restore_throttle": 1,
-            "unacked_mutex_expire": values.lease_seconds,
+            **(_leases(values) if broker_url.startswith("redis") else _PATIENCE),
         },
         "beat_schedule": {
             "prune": {
@@ -93,11 +88,31 @@ def _configuration(values: Settings) -> dict[str, object]:
             }
         },
         # A client whose Redis is down learns it in a second, not in Celery's 19.
-        "result_backend_transport_options": {
-            "retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-        },
+        "result_backend_transport_options": {"retry_policy": _PATIENCE},
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
+    }
+
+
+def _transport(broker_url: str) -> str | None:
+    if broker_url.startswith("redis"):
+        return "worker.broker:Transport"
+    return "worker.broker.rabbitmq:Transport" if broker_url.startswith("amqp") else None
+
+
+def _leases(values: Settings) -> dict[str, object]:
+    # A message is its worker's while that renews its lease (worker.broker), however long it works or waits with it;
+    # a killed worker's is given out again a lease and a sweep later, 18 s by default. Kombu by itself sweeps every
+    # 100 s; and a worker that is killed while it sweeps bars the others from it for the mutex' time, which is
+    # kombu's 300 s else.
+    return {
+        # Kombu's 10 are fewer than the threads that may acknowledge at once.
+        "max_connections": values.threads + 10,
+        "numbered": numbered_by_broker(values),
+        "visibility_timeout": values.lease_seconds,
+        "unacked_restore_interval": values.lease_seconds / 5,
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": values.lease_seconds,
     }
 
 

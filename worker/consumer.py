@@ -218,7 +218,7 @@ def _is_id(value: object) -> TypeGuard[str]:
 def _read(message: Message) -> Any:
     body = message.body or ""
     if len(body) > settings().message_bytes:
-        raise too_long(len(body))
+        raise too_long()
     if message.content_type != "application/json" or str(message.content_encoding or "").lower() not in _CODINGS:
         raise invalid("it isn't JSON in UTF-8: send it as application/json")
     try:

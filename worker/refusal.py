@@ -35,10 +35,10 @@ def has_result(task_id: str) -> bool:
     return began or deployments().is_known(task_id)
 
 
-def too_long(length: int) -> SpecInvalid:
-    """The error for a message of so many bytes."""
+def too_long() -> SpecInvalid:
+    """The error for a message that is longer than what is read."""
     most = settings().message_bytes
-    return invalid(f"it is {length} bytes long, and at most {most} are read: send less, or raise DW_MESSAGE_BYTES")
+    return invalid(f"it is longer than the {most} bytes that are read: send less, or raise DW_MESSAGE_BYTES")
 
 
 def invalid(reason: str) -> SpecInvalid:

@@ -38,6 +38,10 @@ def _if_redis(url: str | None) -> str | None:
     return address.checked(url) if url and url.startswith("redis") else url
 
 
+def _broker(url: str | None) -> str | None:
+    return address.checked_broker(url) if url else url
+
+
 def _comma_separated(text: object) -> object:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
 
@@ -65,7 +69,8 @@ class Settings(BaseSettings):
 
     redis_url: Annotated[str, AfterValidator(address.checked)] = "redis://127.0.0.1:6379/0"
     """Records and credentials; broker and results too, unless the next two say otherwise."""
-    broker_url: Annotated[str | None, AfterValidator(_if_redis)] = None
+    broker_url: Annotated[str | None, AfterValidator(_broker)] = None
+    """Redis or RabbitMQ."""
     result_backend: Annotated[str | None, AfterValidator(_if_redis)] = None
 
     host: Name = "local"
@@ -89,7 +94,7 @@ class Settings(BaseSettings):
     """Where containers' ports are published on this host; unless given, where the engine does by itself: everywhere."""
 
     message_bytes: Annotated[int, Field(ge=1024)] = 2**20
-    """The longest message that is read; a longer one is refused before it leaves Redis."""
+    """The longest message that is read; a longer one is refused before it is kept in memory."""
     require_signature: bool = False
     """Take only messages that a producer of the policy file has signed (`worker.signature`)."""
     signature_seconds: Annotated[float, Field(ge=60, le=30 * 86_400)] = 86_400

@@ -64,7 +64,16 @@ def test_a_client_certificate_is_handed_on(files):
     assert address.without_parameters(url) == "rediss://127.0.0.1/0"
 
 
-def test_another_broker_is_left_as_it_is():
-    url = "amqps://me@127.0.0.1//?heartbeat=10"
-    configured = _configuration(Settings(broker_url=url))
-    assert (configured["broker_url"], configured["broker_use_ssl"]) == (url, {})
+def test_rabbitmq_is_verified_by_the_name_of_its_address(files):
+    configured = _configuration(Settings(broker_url=f"amqps://me@127.0.0.1//?ssl_ca_certs={files}/ca.pem"))
+    assert configured["broker_url"] == "amqps://me@127.0.0.1//"
+    assert configured["broker_use_ssl"] == {
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "server_hostname": None,
+        "ca_certs": f"{files}/ca.pem",
+    }
+
+
+def test_a_broker_that_nothing_is_known_of_is_refused():
+    with pytest.raises(ValueError, match="must start with"):
+        Settings(broker_url=f"sqs://me:{SECRET}@somewhere")

@@ -183,8 +183,8 @@ class Intake:
         return answers[-1]
 
     def _refuse(self, length: int, task_id: str) -> None:
-        error = too_long(length)
-        log.warning("message_refused", queue=self._queue, id=task_id, error=error.message)
+        error = too_long()
+        log.warning("message_refused", queue=self._queue, id=task_id, bytes=length, error=error.message)
         if task_id:
             tell(task_id, error)
 

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from worker.celery import app
 from worker.errors import DeploymentError
+from worker.settings import settings
 from worker.signature import sign
 from worker.version import needed
 
@@ -41,7 +42,8 @@ def send_to(queue: str | None, task: str, /, **arguments: object) -> str:
     try:
         return app.send_task(task, kwargs=given, retry=False, queue=queue, headers={"dw_needs": needed(given)}).id
     except (OperationalError, RedisError, RuntimeError) as error:
-        raise Unanswered(f"Redis can't be reached to send {task} ({_line(error)}): check DW_REDIS_URL.") from None
+        broker, setting = ("The broker", "DW_BROKER_URL") if settings().broker_url else ("Redis", "DW_REDIS_URL")
+        raise Unanswered(f"{broker} can't be reached to send {task} ({_line(error)}): check {setting}.") from None
 
 
 def ask(task: str, patience: float, /, **arguments: object) -> Any:
@@ -114,8 +116,8 @@ def _unanswered(task_id: str, task: str, patience: float) -> Unanswered:
 
 
 def _line(error: Exception) -> str:
-    # Celery's result backend says only that it has tried often enough.
-    return " ".join(str(error.__cause__ or error).split())
+    # Celery's result backend says only that it has tried often enough, and a timeout nothing at all.
+    return " ".join(str(error.__cause__ or error).split()) or "no answer"
 
 
 def _has_ended(task_id: str) -> bool:
