@@ -7,9 +7,10 @@ BIN := .venv/bin
 CODE := worker tasks compose tests
 SERVICES := $(BIN)/python -m compose.services --
 
-# What to test (T=tests/unit/test_names.py), on which engine (ENGINE=26.1: a private one of that version).
+# What to test (T=tests/unit/test_names.py), on which engine (ENGINE=26.1: a private one of that version; podman),
+# and with which Redis (REDIS=valkey).
 T ?= tests
-export ENGINE
+export ENGINE REDIS
 
 # A full run is in four processes, with coverage; what measures time comes after it, by itself. A selection is in one.
 ifeq ($(T),tests)

@@ -1,4 +1,4 @@
-"""The Docker engine: the one that is given, or a private one in the run's folder."""
+"""The Docker engine: the one that is given, or a private one in the run's folder; with ENGINE=podman a Podman."""
 
 import contextlib
 import os
@@ -13,13 +13,15 @@ from docker.auth import AuthConfig
 from docker.errors import DockerException
 from docker.utils import kwargs_from_env
 
-from compose import jobimage, packages, release, unprivileged
+from compose import jobimage, packages, podman, release, unprivileged
 from compose.certificates import Authority
 from compose.errors import UnavailableError
 from compose.ports import free_port
 from compose.process import Daemon
 
 Client = docker.APIClient
+
+PODMAN = "podman"
 
 STANDARD_SOCKET = Path("/var/run/docker.sock")
 #: Linux' limit for a socket's path, and the longest that the engine makes below its --exec-root.
@@ -34,6 +36,8 @@ class Engine:
     host: str
     version: str
     private: bool
+    started: bool = False
+    """Whether this run did, on this machine."""
     tls_host: str = ""
     """Where a private one speaks TLS, to those who have the certificate in `engine-tls/client`."""
 
@@ -80,6 +84,10 @@ def prepare(state: Path) -> Path | None:
     """Get the programs of a private engine; return the folder that holds them where it isn't the system's."""
     if not packages.is_root():
         raise UnavailableError("No engine answers: start Docker, or run as root on Debian.")
+    wanted = os.environ.get("ENGINE")
+    if wanted == PODMAN:
+        podman.prepare()
+        return None
     _check_length(state)
     programs = ["dockerd", "iptables"]
     absent = packages.missing([*programs, "docker-registry", "htpasswd"])
@@ -89,7 +97,6 @@ def prepare(state: Path) -> Path | None:
             "start Docker, or set DOCKER_HOST."
         )
     packages.ensure(programs)
-    wanted = os.environ.get("ENGINE")
     return release.programs(wanted, state.parent / "engines") if wanted else None
 
 
@@ -106,6 +113,10 @@ def _check_length(state: Path) -> None:
 @contextlib.contextmanager
 def private(state: Path, programs: Path | None) -> Iterator[Engine]:
     """A private engine with nothing on it; at the end it and all its containers are gone."""
+    if os.environ.get("ENGINE") == PODMAN:
+        with _podman(state) as engine:
+            yield engine
+        return
     data = state / f"engine-{programs.name if programs else 'system'}"
     host, tls_host = f"unix://{state / 'docker.sock'}", f"tcp://127.0.0.1:{free_port()}"
     daemon = _daemon(state, programs, data, [f"--host={host}", f"--host={tls_host}", *_tls(state / "engine-tls")])
@@ -113,7 +124,7 @@ def private(state: Path, programs: Path | None) -> Iterator[Engine]:
         _start(daemon, host, state, data)
         with contextlib.closing(connect(host)) as client:
             empty(client)
-            engine = Engine(host, client.version()["Version"], private=True, tls_host=tls_host)
+            engine = Engine(host, client.version()["Version"], private=True, started=True, tls_host=tls_host)
         yield engine
         with (
             contextlib.suppress(DockerException, requests.RequestException),
@@ -122,6 +133,16 @@ def private(state: Path, programs: Path | None) -> Iterator[Engine]:
             empty(client)
     finally:
         daemon.stop()
+
+
+@contextlib.contextmanager
+def _podman(state: Path) -> Iterator[Engine]:
+    with podman.running(state) as (daemon, host):
+        daemon.wait_until(lambda: _answers(host), 60)
+        with contextlib.closing(connect(host)) as client:
+            # Not private in what that promises: TLS, and a program that tests start a second one of.
+            yield Engine(host, f"podman {client.version()['Version']}", private=False, started=True)
+            empty(client)
 
 
 def _tls(folder: Path) -> list[str]:

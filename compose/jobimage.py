@@ -16,6 +16,7 @@ from docker.errors import APIError, DockerException
 BUSYBOX = Path("/bin/busybox")
 #: Where there is no static busybox (no root, not Debian) the engine pulls this.
 PUBLIC_BASE = "busybox:stable-musl"
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 #: What says that an image is one of these, so that a run can remove its own.
 LABEL = "docker-watcher.services"
 
@@ -76,10 +77,18 @@ def push(client: docker.DockerClient | docker.APIClient, reference: str, usernam
     repository, _, tag = reference.rpartition(":")
     login = {"username": username, "password": password}
     stream = _api(client).push(repository, tag=tag, auth_config=login, stream=True, decode=True)
-    digests = [line["aux"]["Digest"] for line in _read(stream, reference) if "Digest" in line.get("aux", {})]
-    if not digests:
-        raise JobImageError(f"{reference}: the push ended without a digest")
-    return str(digests[-1])
+    for _ in _read(stream, reference):
+        pass
+    # Of the engines, only Docker tells.
+    host, _, path = repository.partition("/")
+    told = requests.head(
+        f"http://{host}/v2/{path}/manifests/{tag}",
+        headers={"Accept": MANIFEST},
+        auth=(username, password),
+        timeout=10,
+    )
+    told.raise_for_status()
+    return told.headers["Docker-Content-Digest"]
 
 
 def remove_all(client: docker.DockerClient | docker.APIClient, registry: str = "") -> None:

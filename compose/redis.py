@@ -1,4 +1,7 @@
-"""Redis: the one of DW_REDIS_URL, or a private one that keeps an append-only file in the run's folder."""
+"""Redis: the one of DW_REDIS_URL, or a private one that keeps an append-only file in the run's folder.
+
+REDIS=valkey has the private one be Valkey.
+"""
 
 import contextlib
 import hashlib
@@ -13,13 +16,16 @@ from urllib.parse import urlsplit, urlunsplit
 import docker
 import redis
 
-from compose import containers
+from compose import containers, release
 from compose.certificates import Authority
 from compose.errors import UnavailableError
 from compose.ports import free_port
 from compose.process import Daemon
+from compose.state import ROOT
 
 PROGRAMS = ("redis-server",)
+#: It wants a newer C library than the release before has.
+VALKEY = ("valkey-server", "valkey-tools", "liblzf1", "libc6")
 #: The highest number of a database where the number of databases is Redis' default.
 LAST_DATABASE = 15
 IMAGE = "redis:7-alpine"
@@ -146,7 +152,29 @@ def daemon(name: str, state: Path, folder: Path, port: int, more: Mapping[str, s
         "set-proc-title": "no",  # it would overwrite the environment that marks the process as ours
         **(more or {}),
     }
-    return Daemon(name, ["redis-server", *_options(settings)], state)
+    return Daemon(name, [*_server(), *_options(settings)], state)
+
+
+def prepare() -> None:
+    """Get the program where this machine hasn't got it and no package of this release brings it."""
+    if _wanted() == "valkey" and not shutil.which("valkey-server"):
+        release.unpacked(ROOT / "valkey", VALKEY)
+
+
+def _server() -> list[str]:
+    program = f"{_wanted()}-server"
+    folder = ROOT / "valkey"
+    if _wanted() == "redis" or shutil.which(program):
+        return [program]
+    (loader,) = folder.glob("usr/lib/*/ld-linux-*.so.*")
+    return [str(loader), "--library-path", str(loader.parent), str(folder / "usr/bin" / program)]
+
+
+def _wanted() -> str:
+    wanted = os.environ.get("REDIS") or "redis"
+    if wanted not in ("redis", "valkey"):
+        raise UnavailableError(f"REDIS={wanted} is neither redis nor valkey.")
+    return wanted
 
 
 @contextlib.contextmanager
@@ -165,7 +193,8 @@ def _options(settings: dict[str, str]) -> list[str]:
 
 def _version(url: str) -> str:
     with contextlib.closing(redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3)) as client:
-        return str(client.info("server")["redis_version"])
+        told = client.info("server")
+        return f"valkey {told['valkey_version']}" if "valkey_version" in told else str(told["redis_version"])
 
 
 def answers(url: str) -> bool:

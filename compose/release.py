@@ -1,7 +1,7 @@
-"""A newer engine than this Debian release has: from the next release, unpacked beside the system.
+"""What this Debian release lacks, a newer engine or Valkey: from the next release, unpacked beside the system.
 
-The engine comes from wherever the machine's own packages come from: its apt sources are copied with this
-release's name replaced by the next one's. The system's own packages and lists stay as they are.
+It comes from wherever the machine's own packages come from: its apt sources are copied with this release's name
+replaced by the next one's. The system's own packages and lists stay as they are.
 """
 
 import fcntl
@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from compose.errors import UnavailableError
 
 NEXT = {"bullseye": "bookworm", "bookworm": "trixie", "trixie": "forky"}
 SUITES = ("", "-updates", "-security")
-PACKAGES = ("docker.io", "containerd")
+ENGINE = ("docker.io", "containerd")
 #: Options of a one-line source that deb822 spells otherwise.
 DEB822 = {"arch": "architectures", "lang": "languages", "target": "targets"}
 SOURCES = Path("/etc/apt")
@@ -36,9 +36,7 @@ def programs(wanted: str, engines: Path) -> Path | None:
     if matches(_version_of("dockerd"), wanted):
         return None
     folder = engines / wanted
-    with _alone(engines):
-        if not (folder / "usr/sbin/dockerd").exists():
-            _fetch(folder)
+    unpacked(folder, ENGINE)
     found = _version_of(str(folder / "usr/sbin/dockerd"))
     if not matches(found, wanted):
         shutil.rmtree(folder)
@@ -48,11 +46,18 @@ def programs(wanted: str, engines: Path) -> Path | None:
     return folder
 
 
+def unpacked(folder: Path, wanted: Sequence[str]) -> None:
+    """See that these packages of the next release are in a folder, fetched if need be."""
+    with _alone(folder.parent):
+        if not folder.exists():
+            _fetch(folder, wanted)
+
+
 @contextmanager
-def _alone(engines: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Iterator[None]:
     """One run at a time fetches."""
-    engines.mkdir(parents=True, exist_ok=True)
-    with (engines / "lock").open("w") as lock:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -63,28 +68,30 @@ def _version_of(dockerd: str) -> str:
     return found[1] if found else "unknown"
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(folder: Path, wanted: Sequence[str]) -> None:
     """Download and unpack the packages; the folder only appears once it is complete."""
     if not packages.is_debian():
-        raise UnavailableError("ENGINE needs Debian's packages: start that engine and set DOCKER_HOST.")
+        raise UnavailableError(
+            f"{wanted[0]} comes from Debian's packages only: start it yourself, and set DOCKER_HOST or DW_REDIS_URL."
+        )
     release = _codename()
     following = NEXT.get(release)
     if following is None:
-        raise UnavailableError(f"ENGINE: which Debian release follows {release} is not known here.")
-    print(f"packages  fetching {' '.join(PACKAGES)} of {following}", file=sys.stderr, flush=True)
+        raise UnavailableError(f"{wanted[0]}: which Debian release follows {release} is not known here.")
+    print(f"packages  fetching {' '.join(wanted)} of {following}", file=sys.stderr, flush=True)
     work = folder.with_suffix(".new")
     shutil.rmtree(work, ignore_errors=True)
     for part in ("apt/lists/partial", "apt/cache/archives/partial", "debs", "root"):
         (work / part).mkdir(parents=True)
     (work / "apt/sources.sources").write_text(next_sources(release, following, SOURCES))
-    _download(work, following)
+    _download(work, following, wanted)
     for package in (work / "debs").glob("*.deb"):
         _run(["dpkg", "-x", str(package), str(work / "root")], f"unpack {package.name}")
     (work / "root").rename(folder)
     shutil.rmtree(work)
 
 
-def _download(work: Path, following: str) -> None:
+def _download(work: Path, following: str, wanted: Sequence[str]) -> None:
     options = {
         "Dir::Etc::sourcelist": work / "apt/sources.sources",
         "Dir::Etc::sourceparts": "-",
@@ -95,7 +102,7 @@ def _download(work: Path, following: str) -> None:
     }
     apt = ["apt-get", "-qq", *(part for key, value in options.items() for part in ("-o", f"{key}={value}"))]
     _run([*apt, "update"], f"read the package lists of {following}")
-    _run([*apt, "download", *PACKAGES], f"download {' and '.join(PACKAGES)} of {following}", work / "debs")
+    _run([*apt, "download", *wanted], f"download {' and '.join(wanted)} of {following}", work / "debs")
 
 
 def _run(argv: list[str], purpose: str, folder: Path | None = None) -> str:

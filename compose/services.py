@@ -59,6 +59,8 @@ def start(stack: contextlib.ExitStack, folder: Path) -> dict[str, str]:
     containers.remove_leftovers(client, folder)
     used_redis = used_redis or _private_redis(stack, folder, client)
     used_registry = _registry(stack, folder, client)
+    if not used_engine.started:
+        registry.check_reach(client, used_registry)
     stack.callback(jobimage.remove_all, client, f"{used_registry.host}/")
     return {
         **os.environ,
@@ -78,6 +80,8 @@ def _engine_and_given_redis(stack: contextlib.ExitStack, folder: Path) -> tuple[
     found, given_redis = engine.given(), redis.given()
     if given_redis:
         _tell("redis", given_redis.version, redis.masked(given_redis.url), started=False)
+    if not given_redis:
+        redis.prepare()
     programs = None if found else engine.prepare(folder)
     if packages.can_install():
         wanted = [*registry.PROGRAMS, "busybox", "nginx", *(() if given_redis else redis.PROGRAMS)]
@@ -106,7 +110,6 @@ def _registry(stack: contextlib.ExitStack, folder: Path, client: engine.Client) 
     contained = packages.missing(registry.PROGRAMS)
     service = registry.contained(client, folder) if contained else registry.private(folder)
     started = stack.enter_context(service)
-    registry.check_reach(client, started)
     _tell("registry", f"user {started.username}", started.host, started=True)
     return started
 

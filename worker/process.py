@@ -32,8 +32,11 @@ def _log_our_way(loglevel: int, **_: Any) -> None:
 
 
 @worker_init.connect
-def _check_files(**_: Any) -> None:
-    # A wrong file must fail the start, not the first deployment at night. `SystemExit` is what a signal lets by.
+def _check(sender: Any, **_: Any) -> None:
+    # What is wrong must fail the start, not the first deployment at night. `SystemExit` is what a signal lets by.
+    if sender.options.get("autoscale"):
+        # Celery would end at the first scaling: its pool of threads has none (Celery 5.7).
+        raise SystemExit("--autoscale doesn't go with a pool of threads: set DW_CONCURRENCY, or start more workers.")
     try:
         keyring()
         policy()

@@ -231,8 +231,9 @@ def test_each_does_its_part_and_has_no_right_that_it_does_not_need(hardened, sta
                 stage.until(lambda: log.read_text().count("docker.prune[") > before)
     shutil.rmtree(schedule)
 
-    denied = [(each["username"], each["object"]) for each in monitor.admin.acl_log()]
-    assert denied == []
+    denied = {(each["username"], each["object"]) for each in monitor.admin.acl_log()}
+    # From 7.2 on, and with Valkey, the library wants to say its name, and goes on without.
+    assert {each for each in denied if each[1] != "client|setinfo"} == set()
     for user in ("worker", "producer", "operator"):
         commands, patterns = granted(user)
         used = monitor.used[user]

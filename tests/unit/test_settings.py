@@ -68,3 +68,10 @@ def test_a_worker_does_not_start_with_a_wrong_setting(monkeypatch, variable, val
     assert f"Wrong settings: {variable}" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert f": {value}" not in ended.stderr
+
+
+def test_a_worker_does_not_start_with_a_scaling_that_it_has_not():
+    command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--autoscale=20,3"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode != 0
+    assert "--autoscale doesn't go with" in ended.stderr

@@ -147,7 +147,8 @@ class Images:
         subject = Subject("pull", image=str(reference), secrets=[login.password] if login else [])
         if login and not is_this_machine(reference.registry):
             self._check_not_exposed(subject, reference.registry)
-        digest, downloaded, progress = reference.digest, False, PullProgress()
+        digest, downloaded, progress = None, False, PullProgress()
+        last, several = "", False
         deadline = Deadline(stall_timeout)
         with closing(self._pull_stream(subject, reference, login, deadline, interrupt or Interrupt())) as stream:
             for line in stream:
@@ -161,11 +162,21 @@ class Images:
                 if status.startswith("Digest: "):
                     digest = status.removeprefix("Digest: ")
                 downloaded = downloaded or status.startswith("Status: Downloaded")
+                if status == "Download complete":
+                    layer = str(line.get("id"))[:_LONGEST_ID]
+                    last, several = layer, several or last not in {"", layer}
+        if digest is None:
+            digest, downloaded = reference.digest or self._digest_of(reference, last), downloaded or several
         if digest is None:
             raise EngineUnavailable(
                 f"{subject} failed: the engine's answer ended too soon; try again.", subject.facts()
             )
         return Pulled(digest, downloaded)
+
+    def _digest_of(self, reference: ImageReference, brought: str) -> str | None:
+        # Podman tells none. What it says to have brought last is the image; of Docker, that is a layer.
+        image = self.find(str(reference)) if brought else None
+        return image.digest if image and image.id.removeprefix("sha256:").startswith(brought) else None
 
     def _check_not_exposed(self, subject: Subject, registry: str) -> None:
         with engine_errors("pull", image=subject.image):
