@@ -19,6 +19,7 @@ PACKAGE_OF = {
     "podman": "podman",
     "/usr/lib/podman/netavark": "netavark",
     "/usr/lib/podman/aardvark-dns": "aardvark-dns",
+    "catatonit": "catatonit",
     "runc": "runc",
     "docker-registry": "docker-registry",
     "htpasswd": "apache2-utils",

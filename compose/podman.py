@@ -9,12 +9,13 @@ from compose import packages
 from compose.process import Daemon
 
 #: The network programs are in a folder of Podman's own.
-PROGRAMS = ("podman", "/usr/lib/podman/netavark", "/usr/lib/podman/aardvark-dns", "runc", "iptables")
+PROGRAMS = ("podman", "/usr/lib/podman/netavark", "/usr/lib/podman/aardvark-dns", "catatonit", "runc", "iptables")
 
 #: No service manager runs, which would also run the health checks; nor may we raise limits.
 CONFIGURATION = """\
 [containers]
-default_ulimits = ["nofile=1024:1024"]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+init_path = "/usr/bin/catatonit"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"

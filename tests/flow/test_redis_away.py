@@ -1,14 +1,17 @@
 """A Redis that is lost for a while, under a busy worker."""
 
 import contextlib
+import json
 import socket
 import socketserver
 import threading
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+import redis
 from celery import Celery
 
+from compose import redis as compose_redis
 from tests.flow.conftest import Installation, Stage
 
 
@@ -39,12 +42,12 @@ class _Carrier(socketserver.BaseRequestHandler):
     def handle(self):
         if self.server.is_cut:
             return
-        with socket.create_connection(self.server.target) as redis:
-            ends = (self.request, redis)
+        with socket.create_connection(self.server.target) as server:
+            ends = (self.request, server)
             self.server.open |= set(ends)
-            back = threading.Thread(target=carry, args=(redis, self.request), daemon=True)
+            back = threading.Thread(target=carry, args=(server, self.request), daemon=True)
             back.start()
-            carry(self.request, redis)
+            carry(self.request, server)
             back.join()
             self.server.open -= set(ends)
 
@@ -76,6 +79,52 @@ def stage(second_redis_url, relay, tmp_path, engine, images, installation):
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
     yield Stage(client, engine, another)
     client.close()
+
+
+@pytest.fixture
+def replica(second_redis_url, tmp_path):
+    """A Redis that copies the one before it, and can take its place."""
+    parts = urlsplit(second_redis_url)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"replicaof": f"{parts.hostname} {parts.port or 6379}"}
+    if parts.password:
+        settings |= {"masterauth": parts.password}
+    daemon = compose_redis.daemon("replica", tmp_path, tmp_path, port, settings)
+    daemon.start()
+    with redis.Redis(port=port, db=int(parts.path.lstrip("/"))) as connection:
+        daemon.wait_until(lambda: is_in_step(connection), 20)
+        yield connection
+    daemon.stop()
+
+
+def is_in_step(connection):
+    try:
+        return connection.info("replication").get("master_link_status") == "up"
+    except redis.RedisError:
+        return False
+
+
+def test_a_replica_takes_over_in_the_middle_of_a_deployment(stage, relay, replica, images):
+    """As a proxy that follows Sentinel has it; what was written until then has been copied."""
+    image = images("stubborn", "v1", command=["/bin/busybox", "sleep", "60"], healthcheck=None)
+    with stage.installation.worker(stage.client) as process:
+        deployed = stage.send("docker.deploy", **stage.deployment(image, policy="missing", health={"stable": 4}))
+        stage.until(lambda: stage.record(deployed.id).get("step") == "prove")
+        # A replica has written what its master has answered to within a moment.
+        stage.until(lambda: replica.hget(record_key(stage, deployed.id), "step") == b"prove")
+        relay.cut()
+        replica.replicaof("NO", "ONE")
+        relay.target = ("127.0.0.1", replica.connection_pool.connection_kwargs["port"])
+        relay.mend()
+        stage.until(lambda: replica.hget(record_key(stage, deployed.id), "step") == b"ended", 60)
+        assert json.loads(replica.get(f"celery-task-meta-{deployed.id}"))["result"]["state"] == "live"
+        assert process.poll() is None
+
+
+def record_key(stage, deployment_id):
+    return f"dw:{stage.installation.namespace}:deployment:{deployment_id}"
 
 
 def test_a_busy_worker_survives_and_ends_what_it_was_at(stage, relay, images):
