@@ -49,7 +49,7 @@ def _configuration(values: Settings) -> dict[str, object]:
         "broker_url": address.without_parameters(broker_url),
         # Not by the address: Flower reads only these, and kombu trusts any server where they are missing.
         "broker_use_ssl": address.tls(broker_url),
-        "broker_transport": _transport(broker_url),
+        "broker_transport": f"worker.broker{'' if broker_url.startswith('redis') else '.rabbitmq'}:Transport",
         "result_backend": address.without_parameters(backend_url),
         "redis_backend_use_ssl": address.tls(backend_url),
         # Anybody who can write to the broker could run code through pickle.
@@ -92,12 +92,6 @@ def _configuration(values: Settings) -> dict[str, object]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
-
-
-def _transport(broker_url: str) -> str | None:
-    if broker_url.startswith("redis"):
-        return "worker.broker:Transport"
-    return "worker.broker.rabbitmq:Transport" if broker_url.startswith("amqp") else None
 
 
 def _leases(values: Settings) -> dict[str, object]:

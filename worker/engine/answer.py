@@ -121,7 +121,8 @@ def container_of(data: Mapping[str, Any], secrets_label: str) -> Container:
         image_id=data["Image"],
         labels=config.get("Labels") or {},
         state=state["Status"],
-        health=health.get("Status") if health.get("Status") != "none" else None,
+        # Podman says nothing instead of `none`.
+        health=health.get("Status") if health.get("Status") not in {"none", ""} else None,
         health_log=[_said(secrets, str(check.get("Output", ""))) for check in health.get("Log") or []],
         exit_code=state["ExitCode"],
         oom_killed=state["OOMKilled"],
