@@ -15,13 +15,13 @@ from tasks.deploy.machine import StepArguments
 from worker.celery import app
 from worker.driver import send
 from worker.errors import SpecInvalid
+from worker.orders import NUMBERED_TASKS, numbered_by_broker
 from worker.policy import policy
 from worker.record import Version
 from worker.settings import settings
 from worker.signature import check_stage
 from worker.spec import Asked, DeploymentSpec, parse
 from worker.store import deployments, hosts
-from worker.store.orders import NUMBERED_TASKS, numbered_by_broker
 
 
 class Acceptance(Operation):

@@ -7,8 +7,8 @@ import tasks
 from tasks.deploy.accept import Acceptance
 from worker.celery import app
 from worker.errors import SpecInvalid
+from worker.orders import NUMBERED_TASKS
 from worker.record import ON_FAILURE, ON_SUCCESS, Step
-from worker.store.orders import NUMBERED_TASKS
 
 CONTRACT = {
     f"docker.{verb}"

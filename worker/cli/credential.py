@@ -4,27 +4,13 @@ import sys
 from typing import Annotated
 
 import typer
-from pydantic import Field
 
-from worker import settings
-from worker.cli.output import errors_shown, out, show_json, show_table
 from worker.errors import CredentialMissing, SpecInvalid
-from worker.keyring import keyring
-from worker.spec import Arguments, Registry, parse
-from worker.store import Credential, credentials
 
 app = typer.Typer(help="The stored credentials of registries.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-class CredentialArguments(Arguments):
-    """What is checked before a password is asked for."""
-
-    name: settings.Name
-    registry: Registry
-    username: Annotated[str, Field(min_length=1)]
 
 
 @app.command()
@@ -38,6 +24,12 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Store a credential, in place of any other of its name."""
+    from worker.cli.login import CredentialArguments, read_secret
+    from worker.cli.output import errors_shown, out, show_json
+    from worker.keyring import keyring
+    from worker.spec import parse
+    from worker.store import Credential, credentials
+
     with errors_shown(as_json=as_json):
         given = {"name": name, "registry": registry, "username": username}
         asked = parse(CredentialArguments, "dw credential add", given)
@@ -54,6 +46,9 @@ def add(
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List the stored credentials, without their passwords."""
+    from worker.cli.output import errors_shown, show_json, show_table
+    from worker.store import credentials
+
     with errors_shown(as_json=as_json):
         stored = credentials().list()
         if as_json:
@@ -69,14 +64,10 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def rm(name: Name, as_json: Json = False) -> None:
     """Forget a credential."""
+    from worker.cli.output import errors_shown, out, show_json
+    from worker.store import credentials
+
     with errors_shown(as_json=as_json):
         if not credentials().remove(name):
             raise CredentialMissing(f"There is no stored credential {name}: see `dw credential list`.")
         show_json({"removed": name}) if as_json else out.print(f"removed {name}")
-
-
-def read_secret(prompt: str) -> str:
-    """Read a secret from a prompt that doesn't show it, or from standard input, less one line's end."""
-    if sys.stdin.isatty():
-        return str(typer.prompt(prompt, hide_input=True))
-    return sys.stdin.read().removesuffix("\n")

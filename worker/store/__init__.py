@@ -9,13 +9,13 @@ import redis
 from redis.lock import Lock
 
 from worker import address
+from worker.orders import key_prefix
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
 from worker.store.deployments import Committed, Deployments, Due
 from worker.store.hosts import Announcement, Host, Hosts, ToldContainer
 from worker.store.images import KnownImages, PulledImages
 from worker.store.nonces import Nonces, Seen
-from worker.store.orders import key_prefix
 from worker.store.pulls import Brought, Led, Pulls
 from worker.store.reading import Past, Standing
 from worker.store.redeliveries import Redeliveries

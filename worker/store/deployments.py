@@ -12,12 +12,12 @@ from typing import Any
 import redis
 
 from worker.errors import DeploymentError
+from worker.orders import REMEMBERED_SECONDS
 from worker.record import ON_FAILURE, Claim, Found, Step, Version, first_step
 from worker.reference import ImageReference
 from worker.settings import Settings
 from worker.spec import Asked, DeploymentSpec, StageArguments
 from worker.store import reading
-from worker.store.orders import REMEMBERED_SECONDS
 from worker.store.reading import Instance, Past, Standing
 from worker.store.scripts import scripts
 from worker.version import VERSION, needed
