@@ -53,7 +53,8 @@ def _check_parameters(url: str) -> None:
     for name, value in _FIXED.items():
         if given.get(name, value).lower() != value:
             raise ValueError(f"{name} must be {value}, or be left out: whom passwords go to is always verified")
-    _check_files(given)
+    if not given.keys().isdisjoint(_FILES):
+        _check_files(given)
 
 
 def tls(url: str) -> dict[str, object]:
