@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
-CODE := worker tasks compose tests
+CODE := worker tasks compose tests benchmarks
 SERVICES := $(BIN)/python -m compose.services --
 
 # What to test (T=tests/unit/test_names.py), on which engine (ENGINE=26.1: a private one of that version; podman),
@@ -60,6 +60,10 @@ lose-host: .venv/ready ## Deploy to two hosts while one of them is killed and co
 fuzz: .venv/ready ## Send 10,000 cases of right, wrong and hostile arguments; ARGS="--seed 7 --batch 12" replays
 	@$(SERVICES) $(BIN)/python -m tests.fuzz $(ARGS)
 
+.PHONY: bench
+bench: .venv/ready ## What a deployment costs, against the same engine calls and others; B="overhead commands" selects
+	@$(SERVICES) $(BIN)/python -m benchmarks $(B)
+
 .PHONY: unit
 unit: .venv/ready ## The tests that need no service
 	@$(BIN)/pytest tests/unit
@@ -84,7 +88,7 @@ lint: .venv/ready ## Check style and format
 
 .PHONY: types
 types: .venv/ready ## Check types
-	@$(BIN)/mypy worker tasks compose
+	@$(BIN)/mypy worker tasks compose benchmarks
 
 .PHONY: format
 format: .venv/ready ## Mend style and format

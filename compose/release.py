@@ -53,6 +53,12 @@ def unpacked(folder: Path, wanted: Sequence[str]) -> None:
             _fetch(folder, wanted)
 
 
+def tool(folder: Path, package: str, path: str) -> Path:
+    """A program of the next release's package, which is fetched to this folder if need be."""
+    unpacked(folder, (package,))
+    return folder / path
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One run at a time fetches."""

@@ -1,0 +1,1 @@
+"""What a deployment costs besides its engine, each figure against another of the same run (`make bench`)."""
