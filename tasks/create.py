@@ -11,7 +11,7 @@ from tasks.connect import check_aliases, lasting_address
 from tasks.ensure_network import EnsureNetworkArguments, ensure_network
 from worker import plan
 from worker.celery import Lane
-from worker.engine import ContainerRef, ContainerSpec, engine
+from worker.engine import ContainerRef, ContainerSpec, Listed, engine
 from worker.errors import NameConflict
 from worker.keyring import keyring
 from worker.labels import container_name
@@ -51,7 +51,7 @@ def create(arguments: DeploymentSpec) -> CreateResult:
         ports=host_ports(spec, image.ports),
         stop_timeout=settings().stop_timeout,
     )
-    made = make(spec, container, task_id)
+    made = make(spec, container, task_id, instances_of(spec))
     return CreateResult(
         container_id=made.id,
         name=made.name,
@@ -78,12 +78,20 @@ def host_ports(spec: DeploymentSpec, exposed: Sequence[str], tried: Sequence[int
     return plan.published_ports(spec, exposed, keepable, tried)
 
 
-def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> ContainerRef:
-    """Create a deployment's container with its secrets, or find the one that it has made.
+def instances_of(spec: DeploymentSpec) -> list[Listed]:
+    """The containers of a stage, in every state, newest first."""
+    containers = engine().containers
+    return containers.labelled(containers.labels.select(project=spec.project, stage=spec.stage))
+
+
+def make(
+    spec: DeploymentSpec, container: ContainerSpec, deployment_id: str, instances: Sequence[Listed]
+) -> ContainerRef:
+    """Create a deployment's container with its secrets, or find the one that it has made among its stage's instances.
 
     Raises CredentialMissing, and what `Containers.create` raises.
     """
-    if made := _made_by(deployment_id, spec):
+    if made := _made_by(deployment_id, instances):
         return made
     container = policy().bound(container)
     policy().check_container(spec.where, container, engine().containers.labels)
@@ -98,16 +106,17 @@ def make(spec: DeploymentSpec, container: ContainerSpec, deployment_id: str) -> 
         return ContainerRef(engine().containers.create(container), container.name)
     except NameConflict:
         # It may be our own that has the name: an earlier call whose answer was lost, and that took its time.
-        if made := _made_by(deployment_id, spec):
+        if made := _made_by(deployment_id, instances_of(spec)):
             return made
+        holder = engine().containers.find_named(container.name)
+        plan.check_holder(container.name, engine().containers.labels, spec, holder)
         raise
 
 
-def _made_by(deployment_id: str, spec: DeploymentSpec) -> ContainerRef | None:
-    containers = engine().containers
-    # By its stage too: who asks for something chooses the id.
-    labels = containers.labels.select(deployment=deployment_id, project=spec.project, stage=spec.stage)
-    made = containers.labelled(labels)
+def _made_by(deployment_id: str, instances: Sequence[Listed]) -> ContainerRef | None:
+    # By its stage too, as these are: who asks for something chooses the id.
+    labels = engine().containers.labels
+    made = [each for each in instances if labels.deployment_of(each) == deployment_id]
     return ContainerRef(made[0].id, made[0].name) if made else None
 
 

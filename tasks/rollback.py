@@ -1,7 +1,5 @@
 """`docker.rollback`: deploy again what was live before, by its digest and with the arguments it had."""
 
-from typing import NoReturn
-
 from tasks.adopt import live_version
 from tasks.base import MOST_RETRIES, came_by_shared_queue, checked, send_on, try_later
 from tasks.deploy.accept import Acceptance, accept
@@ -19,7 +17,7 @@ from worker.version import VERSION
 
 
 @app.task(name="docker.rollback", base=Acceptance, bind=True)
-def rollback(self: Acceptance, /, *positional: object, **arguments: object) -> NoReturn:
+def rollback(self: Acceptance, /, *positional: object, **arguments: object) -> str:
     """Accept a deployment of the version to go back to; a second run finds it recorded, whatever is live by then."""
     asked = checked(RollbackArguments, "docker.rollback", positional, arguments)
     # Before the engine is asked what is there.
@@ -36,7 +34,7 @@ def rollback(self: Acceptance, /, *positional: object, **arguments: object) -> N
             try_later(self, error)
         return parse(DeploymentSpec, "docker.rollback", plan.rollback_arguments(version), LIVE_BEFORE), version
 
-    accept(self, choose)
+    return accept(self, choose)
 
 
 def _send_to_its_host(task: Acceptance, stage: str) -> None:

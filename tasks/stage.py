@@ -7,7 +7,6 @@ death, and a cancel ends it at the next container.
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
 
 from tasks import ports, remove, restart, stop
 from tasks.base import Result, checked
@@ -28,10 +27,10 @@ class RemovedContainer(Result):
 
 
 @app.task(name="docker.stage", base=Acceptance, bind=True)
-def stage(self: Acceptance, /, *positional: object, **arguments: object) -> NoReturn:
+def stage(self: Acceptance, /, *positional: object, **arguments: object) -> str:
     """Accept an order to a stage; a second run finds it recorded."""
     order = checked(StageOrder, "docker.stage", positional, arguments)
-    accept(self, lambda: (order, None))
+    return accept(self, lambda: (order, None))
 
 
 @step(Step.STOP)

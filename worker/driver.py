@@ -30,6 +30,11 @@ _LOOK_EVERY = 0.25
 """Seconds between looks at what may be cancelled while something is at work."""
 
 
+def lane_of(step: Step) -> Lane:
+    """Where a step is done."""
+    return Lane.PULLS if step is Step.PULL else Lane.WORK
+
+
 def send(due: Due, lane: Lane | None = None) -> None:
     """Enqueue a step for its host's workers, in its own lane or the one given; a copy too many finds nothing to claim.
 
@@ -39,7 +44,7 @@ def send(due: Due, lane: Lane | None = None) -> None:
         app.send_task(
             due.step.task,
             kwargs={"deployment_id": due.id},
-            queue=(lane or (Lane.PULLS if due.step is Step.PULL else Lane.WORK)).queue(settings().namespace, due.host),
+            queue=(lane or lane_of(due.step)).queue(settings().namespace, due.host),
             root_id=due.id,
             parent_id=due.id,
             ignore_result=True,
@@ -98,6 +103,11 @@ class Driver:
             self._hands_on = True
             for claim in self._held:
                 claim.break_off(Break.SHUTDOWN)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its worker ends, and begins nothing more."""
+        return self._hands_on
 
     @contextmanager
     def watching(self, claim: Claim) -> Iterator[None]:

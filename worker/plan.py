@@ -145,20 +145,23 @@ def check_aliases(labels: Labels, where: str, aliases: Collection[str], others: 
             )
 
 
-def choose_name(wanted: str, labels: Labels, spec: DeploymentSpec, deployment_id: str, holder: Listed | None) -> str:
-    """The deterministic name, or one for the time being where an older instance of the stage holds that.
+def choose_name(wanted: str, older: Sequence[Listed], deployment_id: str) -> str:
+    """The deterministic name, or one for the time being where an older instance of the stage holds that."""
+    return temporary_name(wanted, deployment_id) if any(each.name == wanted for each in older) else wanted
 
-    Raises NameConflict where anybody else holds it.
+
+def check_holder(name: str, labels: Labels, spec: DeploymentSpec, holder: Listed | None) -> None:
+    """Say whose it is, where anybody else than the stage itself has a container of that name.
+
+    Raises NameConflict.
     """
-    if holder is None:
-        return wanted
-    if labels.are_ours(holder.labels) and _is_of_stage(labels, spec, holder.labels):
-        return temporary_name(wanted, deployment_id)
+    if holder is None or (labels.are_ours(holder.labels) and _is_of_stage(labels, spec, holder.labels)):
+        return
     owner = "another stage" if labels.are_ours(holder.labels) else "something else than docker-watcher"
     raise NameConflict(
-        f"Creating container {wanted} of image {spec.image} failed: {owner} has a container of that name, which is "
+        f"Creating container {name} of image {spec.image} failed: {owner} has a container of that name, which is "
         "left alone; remove or rename it.",
-        {"step": "create", "container": wanted, "image": spec.image},
+        {"step": "create", "container": name, "image": spec.image},
     )
 
 

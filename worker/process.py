@@ -11,7 +11,7 @@ from celery.exceptions import WorkerShutdown
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker.control import control_command
 
-from worker import log
+from worker import log, monitors
 from worker.driver import driver, send_reconcile
 from worker.engine import close_engine
 from worker.heartbeat import heartbeat
@@ -46,7 +46,8 @@ def _check(sender: Any, **_: Any) -> None:
 
 
 @worker_ready.connect
-def _begin(**_: Any) -> None:
+def _begin(sender: Any, **_: Any) -> None:
+    monitors.connect(sender)
     threading.Thread(target=_end_in_time, name="end", daemon=True).start()
     driver().start()
     heartbeat().start()

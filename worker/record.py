@@ -6,14 +6,15 @@
        ▼        └─────────┴──────────────────────────────────────────────────────────┼───────────▲────────▲ ▲
     expire (waits for the stage; superseded, or out of time) ────────────────────────┼───────────┼────────┘ │
                                                                                      ▼           │          │
-                                                        (alias) ─▶ (cutover) ─▶ promote ─▶ (drain) ─▶ retire
+                                                        (alias) ─▶ (cutover) ─▶ promote ─▶ (drain) ─▶ (retire)
                                                            └────────────┴──────────┴───▶ (revert)┘
 
-Those in brackets are left out where they have nothing to do (`following`). Beside these: `pull` goes to `create` where
-the engine has the image and nothing is pulled; `create` goes to `report` where the same runs already; a failure goes by
-`revert` as well where a hook is to hear of what was displaced; from `prove` to `promote` all go back to `start`, and
-`start` to `create`, once, where the engine may have died meanwhile; `promote` goes to `displace` where the older one is
-in a restart loop; and one that waits in `expire` goes to `pull` once its stage is free (`store/close.lua`).
+Those in brackets, and `connect`, are left out where they have nothing to do (`following`). Beside these: `pull` goes to
+`create` where the engine has the image and nothing is pulled; `create` goes to `report` where the same runs already; a
+failure goes by `revert` as well where a hook is to hear of what was displaced; from `prove` to `promote` all go back to
+`start`, and `start` to `create`, once, where the engine may have died meanwhile; `promote` goes to `displace` where the
+older one is in a restart loop; and one that waits in `expire` goes to `pull` once its stage is free
+(`store/close.lua`).
 
 An order to a whole stage (`docker.stage`) has a record as well, and waits for the stage in the same way:
 
@@ -181,10 +182,12 @@ def _needed(step: Step, asked: Asked, found: Found) -> Step:
     cutover = _cutover(asked)
     is_reached = bool(found.withheld_aliases or cutover)
     is_left_out = {
+        Step.CONNECT: not (isinstance(asked, DeploymentSpec) and asked.network),
         Step.DISPLACE: not found.displaced,
         Step.ALIAS: not found.withheld_aliases,
         Step.CUTOVER: cutover is None,
         Step.DRAIN: not found.withheld_aliases or not found.replaces_what_serves,
+        Step.RETIRE: not found.replaced,
         Step.VACATE: not found.moves_from,
         Step.REVERT: not is_reached,
     }

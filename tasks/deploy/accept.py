@@ -1,7 +1,6 @@
 """`docker.deploy` itself: check, record, and send the first step; `docker.rollback` and `docker.stage` likewise."""
 
 from collections.abc import Callable
-from typing import NoReturn
 
 from celery.exceptions import Ignore, Retry
 from celery.signals import task_received
@@ -39,14 +38,14 @@ class Acceptance(Operation):
 
 
 @app.task(name="docker.deploy", base=Acceptance, bind=True)
-def deploy(self: Acceptance, /, *positional: object, **arguments: object) -> NoReturn:
+def deploy(self: Acceptance, /, *positional: object, **arguments: object) -> str:
     """Accept a deployment; a second run finds it recorded."""
     spec = checked(DeploymentSpec, "docker.deploy", positional, arguments)
-    accept(self, lambda: (spec, None))
+    return accept(self, lambda: (spec, None))
 
 
-def accept(task: Acceptance, choose: Callable[[], tuple[Asked, Version | None]]) -> NoReturn:
-    """Accept what `choose` returns, and the version that it goes back to, if any.
+def accept(task: Acceptance, choose: Callable[[], tuple[Asked, Version | None]]) -> str:
+    """Accept what `choose` returns, and the version that it goes back to, if any; says so to the worker's log alone.
 
     A second run finds it recorded, and chooses nothing. Raises what `choose` raises, PolicyDenied, CredentialMissing.
     """
@@ -72,7 +71,9 @@ def accept(task: Acceptance, choose: Callable[[], tuple[Asked, Version | None]])
         except Retry:
             # Celery stores RETRY when the next try is on its way, over whatever the result is by then.
             raise Undone from error
-    raise Ignore
+    # Not by raising Ignore, of which Celery would make a traceback that takes longer than all of this.
+    task.request.ignore_result = True
+    return "accepted"
 
 
 @task_received.connect

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 
 import structlog
-from celery import current_task, states
-from kombu.exceptions import OperationalError
+from celery import states
 from redis.exceptions import RedisError, ResponseError
 
+from worker import monitors
 from worker.celery import app
 from worker.engine import PullProgress
 from worker.errors import DeploymentError
@@ -128,12 +128,13 @@ def of_deployment(deployment_id: str, spec: DeploymentSpec, found: Found, host: 
 
 def _succeed(deployment_id: str, value: dict[str, object]) -> None:
     _store(deployment_id, value, states.SUCCESS)
-    _tell_monitors("task-succeeded", deployment_id, result=repr(value), runtime=0)
+    # Celery told Flower that the task was received and started; that it ended is ours to tell.
+    monitors.tell("task-succeeded", deployment_id, result=repr(value), runtime=0)
 
 
 def _fail(deployment_id: str, error: DeploymentError) -> None:
     _store(deployment_id, error, states.FAILURE)
-    _tell_monitors("task-failed", deployment_id, exception=repr(error), traceback="")
+    monitors.tell("task-failed", deployment_id, exception=repr(error), traceback="")
 
 
 def _store(deployment_id: str, value: object, state: str) -> None:
@@ -144,13 +145,3 @@ def _store(deployment_id: str, value: object, state: str) -> None:
             raise
         # Somebody has put something else there: no reason to hold the stage for ever.
         log.warning("result_not_stored", deployment=deployment_id, error=str(error))
-
-
-def _tell_monitors(event: str, deployment_id: str, **fields: object) -> None:
-    # Celery told Flower that the task was received and started; that it ended is ours to tell.
-    # Under the name of the worker that is at it, or Flower would show a worker that doesn't exist.
-    try:
-        with app.events.default_dispatcher(hostname=current_task.request.hostname) as dispatcher:
-            dispatcher.send(event, uuid=deployment_id, **fields)
-    except OperationalError as error:
-        log.warning("event_not_sent", deployment=deployment_id, error=str(error))

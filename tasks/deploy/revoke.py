@@ -47,6 +47,11 @@ class DeploymentRequest(Request):
             return False
         return self.maybe_expire() and super().revoked()
 
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  # as in Celery
+        # It was accepted: that it has succeeded is told by whoever ends it.
+        if type != "task-succeeded":
+            super().send_event(type, **fields)
+
     def _is_accepted(self) -> bool:
         # A worker that died before it could acknowledge leaves the message of a deployment that is under way.
         try:

@@ -4,14 +4,14 @@ Every step can run twice, after a worker's death or a lost reply: it looks for w
 deployment-id label, and goes on from there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import structlog
 
 from tasks.adopt import sealed_labels
 from tasks.connect import attach, detach
-from tasks.create import host_ports, make, open_secrets
+from tasks.create import host_ports, instances_of, make, open_secrets
 from tasks.cutover import cut_over, instance_of, say_retired
 from tasks.deploy import outcome
 from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
@@ -91,7 +91,8 @@ def create(claim: Claim) -> Done:
     """Make the container, unless one of the same image and arguments runs already."""
     spec, found, containers = claim.spec, claim.found, engine().containers
     marks = plan.fingerprints(keyring(), spec, _known(found.image_id), settings().network, open_secrets(spec))
-    older, elsewhere = _older_instances(claim), hosts_with(claim)
+    instances = instances_of(spec)
+    older, elsewhere = _older_than(claim, instances), hosts_with(claim)
     plan.check_move(spec, elsewhere)
     # What another host serves is not what one that was left here is.
     twin = None if elsewhere else plan.live_twin(containers.labels, older, marks)
@@ -113,13 +114,13 @@ def create(claim: Claim) -> Done:
     )
     candidate = plan.candidate(
         container,
-        name=plan.choose_name(wanted, containers.labels, spec, claim.id, containers.find_named(wanted)),
+        name=plan.choose_name(wanted, older, claim.id),
         labels=containers.labels,
         mark=marks[0],
         remembered={**sealed_labels(spec, claim.id, older), Label.DISPLACED: ",".join(displaced)},
         withhold_aliases=bool(older),
     )
-    made = make(spec, candidate, claim.id)
+    made = make(spec, candidate, claim.id, instances)
     return Done(
         _with(
             claim,
@@ -385,9 +386,11 @@ def _own_containers(claim: Claim) -> list[Listed]:
 
 
 def _older_instances(claim: Claim) -> list[Listed]:
-    containers, spec = engine().containers, claim.spec
-    found = containers.labelled(containers.labels.select(project=spec.project, stage=spec.stage))
-    return [each for each in found if containers.labels.deployment_of(each) != claim.id]
+    return _older_than(claim, instances_of(claim.spec))
+
+
+def _older_than(claim: Claim, instances: Sequence[Listed]) -> list[Listed]:
+    return [each for each in instances if engine().containers.labels.deployment_of(each) != claim.id]
 
 
 def _halt(container: Listed) -> None:

@@ -17,7 +17,7 @@ def test_a_deployment_ends_in_flower_and_its_steps_have_names(stage, flower):
 
     tasks = json.loads(flower("/api/tasks?limit=1000")).values()
     steps = {each["name"]: each["state"] for each in tasks if each["root_id"] == good}
-    wanted = ["pull", "inspect", "create", "connect", "start", "prove", "promote", "retire", "report"]
+    wanted = ["pull", "inspect", "create", "start", "prove", "promote", "report"]
     assert steps.items() >= {f"docker.deploy.{step}": "SUCCESS" for step in wanted}.items()
     # The deployment's end is told under the name of the worker that brought it about, not of a phantom.
     assert all(name.endswith("@test") for name in json.loads(flower("/api/workers")))

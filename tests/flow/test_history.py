@@ -42,7 +42,7 @@ def test_machines_are_told_all_of_it(stage, ended):
     assert back["image"] == f"{first['image']}@{first['digest']}"
     assert back["began"] <= back["ended"]
     assert 0 < sum(back["seconds"].values()) <= back["took"] + 1
-    assert set(first["seconds"]) == {"pull", "inspect", "create", "connect", "start", "prove", "promote", "retire"}
+    assert set(first["seconds"]) == {"pull", "inspect", "create", "start", "prove", "promote"}
     assert (broken["error"]["type"], broken["error"]["facts"]["exit_code"]) == ("StartFailed", 3)
     assert set(same["seconds"]) == {"pull", "inspect", "create"}
     assert second["error"] is None

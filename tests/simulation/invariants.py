@@ -15,7 +15,8 @@ from worker.reference import ImageReference
 _PREFIX = "dw:simulated:"
 _FENCED = {"commit", "renew", "close", "abandon"}
 _MOST_ATTEMPTS = 5
-_PROMOTED = {Step.DRAIN, Step.RETIRE}
+_MADE = {Step.CONNECT, Step.DISPLACE, Step.START}
+_PROMOTED = {Step.DRAIN, Step.RETIRE, Step.REPORT}
 _PROVEN = {Step.ALIAS, Step.CUTOVER, Step.PROMOTE}
 
 
@@ -99,7 +100,7 @@ class Invariants:
         self._world.note_step(deployment_id, step, record.get("at") or record["host"])
         if before == "prove" and step in _PROVEN:
             self._proven.add(_container_of(record))
-        if before == "create" and step == "connect":
+        if before == "create" and step in _MADE:
             self._check_displaced(deployment_id, record)
         if before == "promote" and step in _PROMOTED:
             self._note_promoted(deployment_id, record)

@@ -1,6 +1,5 @@
 """What Celery stands for: messages that may be lost, doubled and late, and the results that callers see."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -105,9 +104,3 @@ class Results:
     def _store(self, task_id, result, state):
         if self.stored.get(task_id, (None,))[0] != "SUCCESS":
             self.stored[task_id] = (state, result)
-
-
-@contextmanager
-def dispatcher(**_):
-    """Events for monitors, which nobody hears here."""
-    yield SimpleNamespace(send=lambda *_, **__: None)

@@ -21,7 +21,6 @@ import worker.heartbeat
 import worker.store
 import worker.webhook
 from tests.simulation.keyspace import SimulatedRedis
-from tests.simulation.messages import dispatcher
 from tests.simulation.scheduler import Line
 from worker.celery import app
 from worker.engine import engine
@@ -204,7 +203,6 @@ def installed():
             patch.object(app, "send_task", ground.send_task),
             patch.object(app.backend, "store_result", ground.store_result),
             patch.object(app.backend, "get_task_meta", ground.get_task_meta),
-            patch.object(app.events, "default_dispatcher", dispatcher),
             patch.object(redis.lock, "mod_time", ground.time),
             patch.object(redis.lock, "uuid", ground),
             # A lock keeps its scripts with its class, and they may be a real Redis' by now.

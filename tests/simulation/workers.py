@@ -111,6 +111,8 @@ class Worker:
         except _EXPECTED as error:
             self._store(task, message, error, "FAILURE")
             return f"raised {error!r}"
+        if task.request.ignore_result:
+            return str(answer)
         self._world.invariants.note_answer(message, answer)
         self._store(task, message, answer, "SUCCESS")
         return str(answer)

@@ -225,13 +225,12 @@ def test_of_several_that_make_room_the_oldest_goes_first():
 
 
 def test_a_free_name_is_taken():
-    assert plan.choose_name("dw-shop-staging-1", OURS, SPEC, "d1", None) == "dw-shop-staging-1"
+    assert plan.choose_name("dw-shop-staging-1", [older(name="dw-shop-staging-0")], "d1") == "dw-shop-staging-1"
 
 
 def test_a_name_that_an_older_instance_holds_waits_for_promotion():
     names = {
-        plan.choose_name("dw-shop-staging-1", OURS, SPEC, deployment, listed("old"))
-        for deployment in ("deployment-1", "deployment-10")
+        plan.choose_name("dw-shop-staging-1", [older()], deployment) for deployment in ("deployment-1", "deployment-10")
     }
     assert len(names) == 2
     assert all(name.startswith("dw-shop-staging-1-") for name in names)
@@ -285,7 +284,7 @@ def test_a_version_is_asked_for_by_its_digest_and_without_force():
 )
 def test_a_name_that_somebody_else_holds_is_a_conflict(holder, owner):
     with pytest.raises(NameConflict, match=owner):
-        plan.choose_name("dw-shop-staging-1", OURS, SPEC, "d1", holder)
+        plan.check_holder("dw-shop-staging-1", OURS, SPEC, holder)
 
 
 def test_only_the_newest_running_instance_makes_a_deployment_unnecessary():

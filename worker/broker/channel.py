@@ -41,6 +41,7 @@ class Channel(kombu_redis.Channel):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._intakes: dict[str, Intake] = {}
         self._bell: _Bell | None = None
+        self._kept_client: redis.Redis | None = None
         super().__init__(*arguments, **named)
 
     def basic_consume(self, queue: str, *arguments: Any, **named: Any) -> Any:
@@ -103,6 +104,15 @@ class Channel(kombu_redis.Channel):
         for intake in stopped:
             intake.join()
         self._intakes = {queue: intake for queue, intake in self._intakes.items() if intake not in stopped}
+
+    def _create_client(self, asynchronous: bool = False) -> redis.Redis:
+        # Kombu makes one for each acknowledgement, which takes longer than the acknowledgement. Threads may share one.
+        if asynchronous:
+            return cast("redis.Redis", super()._create_client(asynchronous))  # type: ignore[misc]  # not in the stubs
+        kept = self._kept_client
+        if kept is None or kept.connection_pool is not self.pool:
+            kept = self._kept_client = super()._create_client()  # type: ignore[misc]  # as above
+        return kept
 
     def _update_queue_cycle(self) -> None:
         # What kombu itself is to pop.

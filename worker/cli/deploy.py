@@ -13,9 +13,12 @@ from worker.cli import client
 from worker.cli.output import err, out, urls
 
 _CANCELLED_WITHIN = 30
-_STEPS = ("pull", "inspect", "create", "connect", "start", "prove", "promote", "retire")
-_ALL_STEPS = (*_STEPS[:4], "displace", *_STEPS[4:6], "alias", "cutover", "promote", "drain", "retire")
-"""With those that most deployments have no need of."""
+_STEPS = ("pull", "create", "start", "prove", "promote")
+_ALL_STEPS = (
+    *("pull", "inspect", "create", "connect", "displace", "start"),
+    *("prove", "alias", "cutover", "promote", "drain", "retire"),
+)
+"""With those that a first deployment of an image that is there has no need of."""
 
 
 STATES = {

@@ -37,6 +37,8 @@ class EngineApi(docker.APIClient):
     asked as `DOCKER_…` says: no `REQUESTS_CA_BUNDLE`, no `HTTP_PROXY`, no login of ~/.netrc.
     """
 
+    _pool: HTTPConnectionPool | None = None
+
     @property
     def trust_env(self) -> bool:
         return False
@@ -52,7 +54,9 @@ class EngineApi(docker.APIClient):
         Raises also, for `engine_errors` to translate, what urllib3 and http.client raise, and TooLong.
         """
         deadline = Deadline(options["timeout"])
-        with _of_pool(_pool(self, request, options)) as connection:
+        # There is one: all requests are for the engine.
+        self._pool = self._pool or _pool(self, request, options)
+        with _of_pool(self._pool) as connection:
             bound(connection, deadline)
             answer = _answer(connection, request)
             body = whole(answer, LONGEST_ANSWER)
