@@ -14,5 +14,5 @@ def patterns():
 
 
 def described():
-    """The calls of the table, as in `GET /containers/{container}/json`."""
-    return re.findall(r"^\| `([A-Z]+ /[^`]+)` \| \S", TABLE.read_text(), re.MULTILINE)
+    """The calls of the first table, as in `GET /containers/{container}/json`."""
+    return re.findall(r"^\| `([A-Z]+ /[^`]+)` \| \S", TABLE.read_text().partition("\n## ")[0], re.MULTILINE)
