@@ -62,6 +62,7 @@ fuzz: .venv/ready ## Send 10,000 cases of right, wrong and hostile arguments; AR
 
 .PHONY: bench
 bench: .venv/ready ## What a deployment costs, against the same engine calls and others; B="overhead commands" selects
+	@$(BIN)/python -m benchmarks.tools
 	@$(SERVICES) $(BIN)/python -m benchmarks $(B)
 
 .PHONY: unit

@@ -3,17 +3,15 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import docker
 
-from benchmarks import bare
+from benchmarks import bare, tools
 from benchmarks.installation import Installation, clear, ended, job_image, real_engine
 from benchmarks.measure import Line, Spread, in_turn, percentile, ratios, say, seconds_of
-from compose import release
 
 _BATCH = 10
 _numbers = count(1)
@@ -87,6 +85,7 @@ def _against(
     if other is None:
         say(f"  NOT MEASURED against {name}: it can't be had here")
         return Line(what, name, "not measured: it can't be had here", target, None)
+    # It is not to pay for what its first run sets up.
     other()
     mine, its = in_turn(rounds, lambda: seconds_of(lambda: ended([ours.deploy(image)])), lambda: seconds_of(other))
     found = ratios(mine, its)
@@ -111,10 +110,9 @@ def _docker_run(ours: Installation, image: str) -> Callable[[], object] | None:
 
 
 def _compose_up(ours: Installation, image: str) -> Callable[[], object] | None:
-    program = shutil.which("docker-compose")
-    if not program:
-        folder = ours.folder.parent / "tools" / "docker-compose"
-        program = str(release.tool(folder, "docker-compose", "usr/libexec/docker/cli-plugins/docker-compose"))
+    program = tools.compose()
+    if program is None:
+        return None
     folder = ours.folder / "composed"
     folder.mkdir(exist_ok=True)
     service = {
@@ -130,17 +128,8 @@ def _compose_up(ours: Installation, image: str) -> Callable[[], object] | None:
 
 
 def _ansible(ours: Installation, image: str) -> Callable[[], object] | None:
-    folder = ours.folder.parent / "ansible"
-    program = folder / "bin" / "ansible"
-    if not program.exists():
-        say("  ansible: being installed from PyPI, in a venv of its own")
-        python = folder / "bin" / "python"
-        try:
-            _run(ours, sys.executable, "-m", "venv", folder)
-            _run(ours, python, "-m", "pip", "install", "--quiet", "ansible", "docker")
-        except RuntimeError as error:
-            say(f"  {error}")
-            return None
+    if not tools.ANSIBLE.exists():
+        return None
     asked = {
         "image": image,
         "published_ports": ["8080"],
@@ -151,8 +140,9 @@ def _ansible(ours: Installation, image: str) -> Callable[[], object] | None:
         "docker_host": ours.engine,
         "pull": "missing",
     }
-    module = ("localhost", "-c", "local", "-e", f"ansible_python_interpreter={folder}/bin/python")
+    python = f"ansible_python_interpreter={tools.ANSIBLE.with_name('python')}"
+    module = ("localhost", "-c", "local", "-e", python, "-m", "community.docker.docker_container")
     return lambda: _run(
-        *(ours, program, *module, "-m", "community.docker.docker_container", "-a"),
+        *(ours, tools.ANSIBLE, *module, "-a"),
         json.dumps({**asked, "name": f"ansible-{next(_numbers)}-{ours.namespace}"}),
     )
