@@ -14,7 +14,7 @@ from docker.types import LogConfig
 
 from compose.engine import connect
 
-LABEL = "docker-watcher.bare"
+LABEL = f"docker-watcher.bare-{os.getpid()}"
 _numbers = count(1)
 
 
