@@ -45,6 +45,11 @@ class Size:
     """On the engine of the host that is measured, each of a stage of its own with a record."""
 
     @property
+    def stages(self) -> int:
+        """How many the host that is measured has, of which reconciling must look at each."""
+        return self.containers + self.records // 2 // self.hosts
+
+    @property
     def told(self) -> str:
         return f"{self.hosts:,} hosts, {self.records:,} records, {self.containers:,} containers on the host"
 
@@ -208,7 +213,7 @@ def _compared(small: Side, large: Side, rounds: int) -> list[Line]:
     for what, measure, most in (
         ("a deployment", Side.deployment, 1.2),
         ("`docker.list` of one stage", Side.listing, 1.2),
-        ("reconciling", Side.reconciling, 1.2 * large.size.containers),
+        ("reconciling", Side.reconciling, 1.2 * large.size.stages),
     ):
         for each in (small, large):
             measure(each)
