@@ -38,7 +38,7 @@ def _share_memory(**_: Any) -> None:
     # Left to itself, glibc gives each thread a heap of its own, and what is free in one is of no use to the others.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_ARENA_MAX, 2)
 
 
 @worker_init.connect
