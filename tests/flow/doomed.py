@@ -23,6 +23,7 @@ from worker import webhook
 from worker.broker import QoS
 from worker.engine.connection import EngineApi
 from worker.store.deployments import Deployments
+from worker.store.pulls import Pulls
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
@@ -39,9 +40,9 @@ _FORKS.set_forkserver_preload(
 class Doom:
     """What kills a worker: the moment, `before` or `after`, of an effect's `time`-th occurrence once it is armed.
 
-    An effect is a pattern for one of: `receipt of message`, `accept`, `claim STEP`, `commit STEP`, `note made anew`,
-    `close`, `send TASK`, `METHOD /path/at/the/engine`, `result STATE`, `lock NAME`, `hook EVENT REASON`. What comes to
-    one of `held` waits there for its death.
+    An effect is a pattern for one of: `receipt of message`, `accept`, `claim STEP`, `commit STEP`, `join`, `settle`,
+    `note made anew`, `close`, `send TASK`, `METHOD /path/at/the/engine`, `result STATE`, `lock NAME`,
+    `hook EVENT REASON`. What comes to one of `held` waits there for its death.
     """
 
     moment: str
@@ -86,6 +87,8 @@ class Doom:
         self.watch(Deployments, "accept", lambda *_: "accept")
         self.watch(Deployments, "claim", lambda _, __, step: f"claim {step}")
         self.watch(Deployments, "advance", lambda _, claim, *__, **___: f"commit {claim.step}")
+        self.watch(Pulls, "join", lambda *_, **__: "join")
+        self.watch(Pulls, "settle", lambda *_: "settle")
         self.watch(Deployments, "note_made_anew", lambda *_: "note made anew")
         self.watch(Deployments, "close", lambda *_: "close")
         self.watch(EngineApi, "send", lambda _, request, **__: f"{request.method} {_path(request)}")

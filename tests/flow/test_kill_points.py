@@ -57,6 +57,8 @@ REPLACEMENT = {
     "recorded, first step not sent": after("accept"),
     "first step sent": after("send docker.deploy.pull"),
     "pull claimed": after("claim pull"),
+    "leads the pull, not begun": after("join"),
+    "image pulled, those that wait not told": before("settle"),
     "image pulled, not committed": before("commit pull"),
     "pull committed, next not sent": after("commit pull"),
     "inspect claimed": after("claim inspect"),
