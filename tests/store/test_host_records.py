@@ -251,3 +251,41 @@ def test_hosts_are_shown_with_what_they_have_to_do(places):
     assert (shown.name, shown.told.containers, shown.under_way, shown.is_away) == ("one", 4, 1, False)
     until_away(one, two)
     assert two.hosts.all()[0].is_away
+
+
+def test_a_host_that_was_given_something_before_it_ever_announced_itself_can_be_away(places):
+    one, two = places
+    one.accept("a")
+    until_away(one, two)
+    assert two.hosts.away() == ["one"]
+    # And one that goes on with another one's deployment.
+    two.accept("b", "other", host="two")
+    two.records.advance(two.records.claim("b", Step.PULL), Step.VACATE, Found(), host="gone")
+    while "gone" not in two.hosts.away():
+        pass
+
+
+def test_stages_that_were_noted_before_there_were_several_hosts_are_taken_over(places, connection, prefix):
+    one, two = places
+    one.accept("a", host="one")
+    one.finish("a")
+    for each in (f"{prefix}stages:one", f"{prefix}stages"):
+        connection.delete(each)
+    connection.sadd(f"{prefix}stages", "shop/live", "shop/none")
+    assert two.records.stages() == one.records.stages() == ["shop/live", "shop/none"]
+    for place in (two, one):
+        for stage in place.records.stages():
+            place.records.mend(stage)
+    assert (one.records.stages(), two.records.stages()) == (["shop/live"], [])
+
+
+def test_what_is_live_on_a_host_that_is_gone_for_good_is_so_no_more(places):
+    one, two = places
+    two.beat()
+    one.accept("a", host="one")
+    one.finish("a")
+    two.accept("b", "other", host="two")
+    two.finish("b")
+    two.records.disown("one")
+    assert (two.records.home("shop/live"), two.records.home("shop/other")) == (None, "two")
+    assert two.accept("c").due.host == "two"
