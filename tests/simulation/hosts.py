@@ -15,11 +15,26 @@ from worker.store import deployments, hosts
 _NAMES = (ONLY_HOST, "east", "west")
 _ONE_IN = 3
 """Of so many seeds one has several hosts."""
-_STEPS = [each for each in Step if each not in {Step.EXPIRE, Step.STOP, Step.RESTART, Step.REMOVE, Step.ENDED}]
+_STEPS = [
+    *(
+        Step.PULL,
+        Step.CREATE,
+        Step.DISPLACE,
+        Step.START,
+        Step.PROVE,
+        Step.ALIAS,
+        Step.CUTOVER,
+        Step.PROMOTE,
+        Step.DRAIN,
+    ),
+    *(Step.RETIRE, Step.VACATE, Step.REVERT, Step.UNDO, Step.REPORT),
+    # In the middle of what matters most.
+    *(Step.START, Step.PROVE, Step.PROMOTE, Step.VACATE),
+]
 _LATEST = 40.0
 _SHARE_AWAY = 0.8
 _SHARE_AWAY_AT_A_STEP = 0.7
-_SHARE_AWAY_FOR_LONG = 0.5
+_SHARE_AWAY_FOR_LONG = 0.7
 _SHARE_WITHOUT_ENGINE = 0.4
 _SHARE_CUT_OFF = 0.4
 _SHARE_DRAINED = 0.3
@@ -55,6 +70,8 @@ class Hosts:
         self.given_up = set()
         """Ids of deployments that were ended because their host was to be forgotten."""
         self._goes_away = self._goes_away_at = None
+        self._comes_there = 0
+        """How many deployments are yet to come to that step before it does."""
 
     def _made_engine(self, name):
         return EngineApi(self._world.clock, partial(self._world.effect, "engine"), name)
@@ -70,7 +87,7 @@ class Hosts:
             host.is_to_wait = hurried and draw.random() < _SHARE_AWAY_FOR_LONG
             self._goes_away = host
             if draw.random() < _SHARE_AWAY_AT_A_STEP:
-                self._goes_away_at = draw.choice(_STEPS)
+                self._goes_away_at, self._comes_there = draw.choice(_STEPS), draw.choice((1, 2, 2, 3))
             after(_LATEST if self._goes_away_at else draw.uniform(0, _LATEST), self._go_away)
         if draw.random() < _SHARE_CUT_OFF:
             host, is_still = draw.choice(self.all), draw.random() < 0.5
@@ -85,7 +102,10 @@ class Hosts:
 
     def note_step(self, step, name):
         """A deployment has come to a step on a host, which may be what that waited for to go away."""
-        if self._goes_away and step == self._goes_away_at and name == self._goes_away.name:
+        if step != self._goes_away_at or self._goes_away is None or name != self._goes_away.name:
+            return
+        self._comes_there -= 1
+        if self._comes_there == 0:
             self._world.scheduler.after(self.random.uniform(0, 0.3), self._go_away)
 
     def return_at_last(self):

@@ -7,6 +7,7 @@ import greenlet
 import redis
 
 from tests.simulation.seams import LEASE
+from worker import rescue
 from worker.errors import DeploymentError
 from worker.labels import Label, Labels, container_name
 from worker.record import Step
@@ -56,6 +57,8 @@ class Invariants:
         """Deployments that are to end, to whether that was certain: nobody was at them, who could have failed."""
         self._abandoned = set()
         """Deployments that others ended while their host was away, and that may have left something there."""
+        self._left_behind = set()
+        """Containers of hosts that were away when their stage moved."""
         self._redis_was_lost = False
         self._answers = []
         """Deployments, and what somebody who wanted to cancel them was told."""
@@ -132,6 +135,8 @@ class Invariants:
         if record["error"]:
             self._abandoned.add(deployment_id)
             self._late |= {each.id: True for each in self._managed() if self._deployment_of(each) == deployment_id}
+        else:
+            self._left_behind |= {each.id for each in self._managed() if each.host != record["host"]}
         hook = self._hook_of(self._asked[deployment_id])
         if hook:
             hook.is_left = True
@@ -154,6 +159,8 @@ class Invariants:
         """Of what a deployment has made, only what is live stays; without a record, nobody can tell."""
         if self._redis_was_lost or deployment_id in self._abandoned:
             return
+        if not record["error"]:
+            self._check_moved(deployment_id, record)
         made = [each for each in self._managed() if self._deployment_of(each) == deployment_id]
         left = [each.name for each in made if not self._late.get(each.id) and each.id != _container_of(record)]
         if record["error"]:
@@ -163,6 +170,14 @@ class Invariants:
         if record["error"] and _container_of(record):
             self._check_names(self._asked[deployment_id].stage)
             self._check_restored(deployment_id, record)
+
+    def _check_moved(self, deployment_id, record):
+        """Of what a stage had on other hosts nothing stays, unless it could not be removed or its host was away."""
+        kept = {*self._left_behind, *json.loads(record["found"]).get("unretired", ())}
+        for each in self._managed():
+            is_elsewhere = each.host != record["host"] and self._stage_of(each) == self._asked[deployment_id].stage
+            if is_elsewhere and each.id in self._promoted and each.id not in kept and not self._world.places.given_up:
+                self._fail(f"G1: {deployment_id} is live on {record['host']}, and {each.name} still on {each.host}")
 
     def _check_displaced(self, deployment_id, record):
         """None is stopped for one that could run beside it, unless that was asked for."""
@@ -363,6 +378,8 @@ class Invariants:
             return self.accepted_of(asked.stage)[-1] != asked.id
         if error == "DeploymentCancelled":
             return asked.id in self._cancelled
+        if error == "EngineUnavailable" and rescue.ABANDONED in self._error_of(asked.id).facts:
+            return asked.id in self._world.places.given_up
         if asked.id in self._world.places.given_up:
             return error in {"DeadlineExceeded", "DeploymentCancelled", "EngineUnavailable"}
         if error == "SpecInvalid":

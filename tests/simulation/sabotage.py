@@ -209,11 +209,9 @@ ALL = {
         "abandon", "redis.call('HGET', KEYS[1], 'fence') ~= ARGV[3] or", "false or"
     ),
     "abandon what a host that is there is at": Script("abandon", "or is_there(prefix, host, ARGV[6]) then", "then"),
-    "abandon without a new fence": Script("abandon", "redis.call('HINCRBY', record, 'fence', 1)", ""),
     "abandon in the host's own place": Script("abandon", "move_to(prefix, id, ARGV[5])", ""),
     "abandon what is not over": Code(rescue._is_over, "claim.step in {Step.REPORT, Step.VACATE}", "True"),  # noqa: SLF001
     "abandon nothing": Code(rescue.look_after_those_away, "if _is_over(claim) and", "if False and"),
-    "claim another host's step": Script("claim", "or place_of(KEYS[1]) ~= ARGV[5]", ""),
     "vacate where the new version is": Code(
         record.place_of, "found.moves_from[0] if step is Step.VACATE else host", "host"
     ),
@@ -222,9 +220,6 @@ ALL = {
     "go on where it vacates": Code(machine._committed, "place == settings().host", "True"),  # noqa: SLF001
     "leave what a stage has where it was": Code(
         reconcile.leftovers, "is_deployed and moved_at is not None and", "False and"
-    ),
-    "take a stage for moved while somebody is at it": Code(
-        store.Deployments.moved, "if live and not running", "if live"
     ),
     "have an old one elsewhere count as the newest": Code(
         steps.create, "None if elsewhere else plan.live_twin", "plan.live_twin"

@@ -32,6 +32,7 @@ _TAKE_LONG = {"start": 0.3, "remove_container": 0.2, "stop": 0.5, "pull": 1.5}
 _MAKES = {"create_container", "create_container_from_config"}
 _SELDOM, _LONG = 0.03, 1.0
 # How often the engine is killed at a start, by the step; as the old version is seldom started again, often then.
+_LOOKS_LONG_BEFORE = 0.5
 _HALF_STARTED = {Step.START: 0.05, Step.REVERT: 0.5, Step.UNDO: 0.5}
 
 
@@ -232,6 +233,9 @@ class World:
         seconds = _TAKE_LONG.get(what[0], _USUALLY[system]) * self.random.random()
         if self.random.random() < _SELDOM:
             seconds += self.random.uniform(0, _LONG)
+        if what[0] == "abandon" and self._dice.random() < _LOOKS_LONG_BEFORE:
+            # What it has seen of the host that is away may be different by now.
+            seconds += self._dice.uniform(0, 4 * LEASE)
         if fate is Fate.SLOW:
             seconds += self.random.uniform(0, 4 * LEASE)
         if fate is Fate.STALLED:
