@@ -215,11 +215,11 @@ ALL = {
     "vacate where the new version is": Code(
         record.place_of, "found.moves_from[0] if step is Step.VACATE else host", "host"
     ),
-    "vacate nothing": Code(move.hosts_with, "return sorted(known - {settings().host})", "return []"),
+    "vacate nothing": Code(move.hosts_with, "return sorted(known - hosts().forgotten()) if known else []", "return []"),
     "vacate before the new version is proven": Table(ON_SUCCESS, {Step.START: Step.VACATE}),
     "go on where it vacates": Code(machine._committed, "place == settings().host", "True"),  # noqa: SLF001
     "leave what a stage has where it was": Code(
-        reconcile.leftovers, "is_deployed and moved_at is not None and", "False and"
+        reconcile.leftovers, "moved.get(engine().containers.labels.stage_of(each))", "None"
     ),
     "have an old one elsewhere count as the newest": Code(
         steps.create, "None if elsewhere else plan.live_twin", "plan.live_twin"

@@ -277,15 +277,3 @@ def test_stages_that_were_noted_before_there_were_several_hosts_are_taken_over(p
         for stage in place.records.stages():
             place.records.mend(stage)
     assert (one.records.stages(), two.records.stages()) == (["shop/live"], [])
-
-
-def test_what_is_live_on_a_host_that_is_gone_for_good_is_so_no_more(places):
-    one, two = places
-    two.beat()
-    one.accept("a", host="one")
-    one.finish("a")
-    two.accept("b", "other", host="two")
-    two.finish("b")
-    two.records.disown("one")
-    assert (two.records.home("shop/live"), two.records.home("shop/other")) == (None, "two")
-    assert two.accept("c").due.host == "two"
