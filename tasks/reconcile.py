@@ -21,7 +21,7 @@ from worker.errors import ContainerNotFound, DeploymentError
 from worker.labels import Label
 from worker.settings import settings
 from worker.spec import Arguments
-from worker.store import Standing, deployments
+from worker.store import Moved, Standing, deployments, hosts
 
 log = structlog.get_logger()
 
@@ -92,10 +92,13 @@ def _mend_stages() -> tuple[list[str], list[str]]:
 def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
     """Those of this namespace's containers that ended deployments have left."""
     standings, moved = standings_of(containers), _moved(containers)
+    away = set(hosts().away()) if moved else set()
     unretired = {each for standing in standings.values() for each in standing.unretired}
     for each in containers:
         standing = standings.get(engine().containers.labels.deployment_of(each))
-        moved_at = moved.get(engine().containers.labels.stage_of(each))
+        to = moved.get(engine().containers.labels.stage_of(each))
+        # While that host is away, what is here may be all that serves.
+        moved_at = to.created if to and to.host not in away else None
         is_deployed = bool(_label(each, Label.FINGERPRINT))
         if not _is_young(each) and (
             each.id in unretired or plan.is_leftover(each, standing, deployed=is_deployed, moved_at=moved_at)
@@ -103,8 +106,8 @@ def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
             yield each
 
 
-def _moved(containers: Sequence[Listed]) -> Mapping[str, float]:
-    """The stages that are live on another host by now, and when that version was asked for."""
+def _moved(containers: Sequence[Listed]) -> Mapping[str, Moved]:
+    """The stages that are live on another host by now."""
     return deployments().moved(sorted({engine().containers.labels.stage_of(each) for each in containers}))
 
 

@@ -4,7 +4,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from tasks.deploy import outcome
-from tasks.deploy.machine import MOST_ATTEMPTS, Done, check_bounds, step
+from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
 from tasks.stop import stop_timeout
 from worker import listing
 from worker.engine import Listed, engine
@@ -31,8 +31,16 @@ def instance_elsewhere(claim: Claim) -> dict[str, object] | None:
 
 
 @step(Step.VACATE)
-def vacate(claim: Claim) -> Done:
-    """Stop and remove what the stage had on this host: another one's serves, so this can't fail the deployment."""
+def vacate(claim: Claim) -> Done | Wait:
+    """Stop and remove what the stage had on this host: another one's serves, so this can't fail the deployment.
+
+    While that one is away it may not, and what is here may be all that does. Reconciling sees to it that this goes when
+    that one is back, should it be so late that nobody is to wait any longer.
+    """
+    if not hosts().is_there(claim.host):
+        if claim.time_left > 0:
+            return Wait(min(settings().heartbeat_seconds, claim.time_left))
+        return Done(claim.found.model_copy(update={"moves_from": []}))
     replaced, unretired = [*claim.found.replaced], [*claim.found.unretired]
     for each in _instances(claim):
         check_bounds(claim)

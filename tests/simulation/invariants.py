@@ -17,7 +17,7 @@ _PREFIX = "dw:simulated:"
 _FENCED = {"commit", "renew", "close", "abandon"}
 _MOST_ATTEMPTS = 5
 _MADE = {Step.CONNECT, Step.DISPLACE, Step.START}
-_PROMOTED = {Step.DRAIN, Step.RETIRE, Step.REPORT}
+_PROMOTED = {Step.DRAIN, Step.RETIRE, Step.VACATE, Step.REPORT}
 _PROVEN = {Step.ALIAS, Step.CUTOVER, Step.PROMOTE}
 
 

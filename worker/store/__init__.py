@@ -12,7 +12,7 @@ from worker import address
 from worker.orders import key_prefix
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
-from worker.store.deployments import Committed, Deployments, Due
+from worker.store.deployments import Committed, Deployments, Due, Moved
 from worker.store.hosts import Announcement, Host, Hosts, ToldContainer
 from worker.store.images import KnownImages, PulledImages
 from worker.store.nonces import Nonces, Seen
@@ -33,6 +33,7 @@ __all__ = [
     "Hosts",
     "KnownImages",
     "Led",
+    "Moved",
     "Nonces",
     "Past",
     "PulledImages",

@@ -79,6 +79,14 @@ class Mended:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """Where the live version of a stage is, and when it was asked for, in seconds since 1970."""
+
+    host: str
+    created: float
+
+
+@dataclass(frozen=True)
 class NeededImages:
     """The images that deployments need, or may go back to: by id, and by what the engine calls them."""
 
@@ -416,8 +424,8 @@ class Deployments:
         """Note that what an abandoned deployment had stopped runs again."""
         self._redis.srem(self._key("abandoned", self._settings.host), deployment_id)
 
-    def moved(self, stages: Sequence[str]) -> dict[str, float]:
-        """Those of the stages that nobody is at and that live on another host: when that version was asked for."""
+    def moved(self, stages: Sequence[str]) -> dict[str, Moved]:
+        """Those of the stages that nobody is at and that are live on another host."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for each in stages:
                 pipeline.hmget(self._key("stage", each), "running", "live")
@@ -427,7 +435,7 @@ class Deployments:
                 pipeline.hmget(self._record(live), "host", "created")
             found = zip(lives, pipeline.execute(), strict=True)
         here = self._settings.host
-        return {stage: float(created) for stage, (host, created) in found if host not in {None, here}}
+        return {stage: Moved(host, float(created)) for stage, (host, created) in found if host not in {None, here}}
 
     def needed_images(self, keep: int) -> NeededImages:
         """The images of deployments under way, and of the last `keep` versions of each stage that were live.

@@ -121,6 +121,11 @@ class Hosts:
         latest = seconds + microseconds / 1e6 - self._settings.away_seconds
         return [str(each) for each in self._redis.zrangebyscore(self._key("hosts:seen"), "-inf", latest)]
 
+    def is_there(self, host: str) -> bool:
+        """Whether something was heard of a host of late."""
+        seen = self._redis.zscore(self._key("hosts:seen"), host)
+        return seen is not None and self._redis.time()[0] - seen < self._settings.away_seconds
+
     def may_rescue(self, host: str) -> bool:
         """Whether nobody has looked after what a host that is away has left of late; who is told so is to do it."""
         milliseconds = int(self._settings.heartbeat_seconds * 900)
