@@ -23,8 +23,12 @@ from worker.store import Announcement, hosts
 log = structlog.get_logger()
 
 _LOOK_EVERY = 0.5
+_ALL = ""
+"""In the place of a stage."""
+_MOST_STAGES = 10
+"""So many are told of one by one: with thousands of containers, a list of all takes a second."""
 _MOST_OF_TIME = 0.1
-"""The share of its time that a host may spend on telling of its containers: with thousands, a list takes a second."""
+"""The share of its time that a host may spend on telling of its containers."""
 _ENDS_WITHIN = 1.0
 """Seconds: longer, the thread can only hang on an engine that doesn't answer."""
 
@@ -35,7 +39,8 @@ class Heartbeat:
     def __init__(self) -> None:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._changed_at: float | None = time.time()
+        self._guard = threading.Lock()
+        self._changed = {_ALL: time.time()}
         self._beat_at = 0.0
         self._tell_at = 0.0
         self.has_neighbours = False
@@ -50,9 +55,10 @@ class Heartbeat:
         if self._thread is not None:
             self._thread.join(_ENDS_WITHIN)
 
-    def something_changed(self) -> None:
-        """Tell others soon which containers there are."""
-        self._changed_at = time.time()
+    def something_changed(self, stage: str = _ALL) -> None:
+        """Tell others soon which containers there are, of one stage or of all."""
+        with self._guard:
+            self._changed[stage] = time.time()
 
     def look(self) -> None:
         """Do what is to be done by now.
@@ -62,8 +68,8 @@ class Heartbeat:
         if time.monotonic() >= self._beat_at:
             self._beat_at = time.monotonic() + settings().heartbeat_seconds
             self._beat()
-        if self._changed_at is not None and time.monotonic() >= self._tell_at:
-            self._tell(self._changed_at)
+        if self._changed and time.monotonic() >= self._tell_at:
+            self._tell_what_changed()
 
     def _run(self) -> None:
         try:
@@ -84,22 +90,33 @@ class Heartbeat:
         self.has_neighbours = any(each != settings().host for each in hosts().names())
         rescue.look_after_those_away()
 
-    def _tell(self, since: float) -> None:
-        """Tell which containers this host has, unless another process does, or has done since something changed."""
-        if not hosts().is_told_since(since):
-            if not hosts().may_tell(_LOOK_EVERY):
-                return
-            began, clock = time.time(), time.monotonic()
-            try:
-                listing.tell()
-            except DeploymentError as error:
-                log.warning("containers_not_told", error=error.message)
-                return
-            finally:
-                self._tell_at = time.monotonic() + (time.monotonic() - clock) / _MOST_OF_TIME
-            hosts().note_told(began)
-        if self._changed_at == since:
-            self._changed_at = None
+    def _tell_what_changed(self) -> None:
+        """Tell which containers this host has, of the stages that have changed."""
+        with self._guard:
+            changed = dict(self._changed)
+        to_tell = {_ALL: max(changed.values())} if _ALL in changed or len(changed) > _MOST_STAGES else changed
+        began = time.monotonic()
+        try:
+            told = [stage for stage, since in to_tell.items() if self._is_told(stage, since)]
+        except DeploymentError as error:
+            log.warning("containers_not_told", error=error.message)
+            return
+        finally:
+            self._tell_at = time.monotonic() + (time.monotonic() - began) / _MOST_OF_TIME
+        with self._guard:
+            done = changed.items() if _ALL in told else {(stage, changed[stage]) for stage in told}
+            self._changed = dict(self._changed.items() - done)
+
+    def _is_told(self, stage: str, since: float) -> bool:
+        """Have a stage told of, unless another process does, or has done since it changed; False in the first case."""
+        if hosts().is_told_since(stage, since):
+            return True
+        if not hosts().may_tell(stage, _LOOK_EVERY):
+            return False
+        began = time.time()
+        listing.tell(stage)
+        hosts().note_told(stage, began)
+        return True
 
 
 def _told_of_here() -> Announcement:

@@ -73,7 +73,7 @@ class Watcher:
         heartbeat().something_changed()
         with closing(containers.events(quiet=_QUIET, interrupt=self._interrupt)) as events:
             for event in events:
-                heartbeat().something_changed()
+                heartbeat().something_changed(containers.labels.stage_of(event))
                 if event.is_decisive:
                     self._pass_on(containers.labels.deployment_of(event))
 

@@ -61,9 +61,9 @@ class Hosts:
     - `containers:<host>` (hash): the ids of its containers, and the stage and name of each
     - `listed:<project>/<stage>` (hash): the containers of a stage by id: the host, and what that tells of it
     - `located` (hash): which host has the container of a name, or of the first characters of an id
-    - `announced:<host>`, `telling:<host>`: gone once one of its workers is to say so again; `rescued:<host>`, once a
-      worker of another one is to look after what it has left
-    - `told:<host>`: since when its containers are told of
+    - `announced:<host>`, `telling:<host>:<stage>`: gone once one of its workers is to say so again; `rescued:<host>`,
+      once a worker of another one is to look after what it has left
+    - `told:<host>` (hash): since when its containers of a stage, or of all, are told of
     """
 
     def __init__(self, connection: redis.Redis, prefix: str, settings: Settings) -> None:
@@ -162,17 +162,24 @@ class Hosts:
             pipeline.delete(self._key(f"stages:{host}"))
             pipeline.execute()
 
-    def may_tell(self, seconds: float) -> bool:
-        """Whether no worker of this host has begun so lately to tell of its containers; who is told so is to do it."""
-        return bool(self._redis.set(self._key(f"telling:{self._settings.host}"), 1, nx=True, px=int(seconds * 1000)))
+    def may_tell(self, stage: str, seconds: float) -> bool:
+        """Whether no worker of this host has begun so lately to tell of a stage, or of all; if so, the caller is to."""
+        key = self._key(f"telling:{self._settings.host}:{stage}")
+        return bool(self._redis.set(key, 1, nx=True, px=int(seconds * 1000)))
 
-    def note_told(self, began: float) -> None:
-        """Note since when all that this host has was told, in seconds since 1970 by its own clock."""
-        self._redis.set(self._key(f"told:{self._settings.host}"), began)
+    def note_told(self, stage: str, began: float) -> None:
+        """Note since when it is told what this host has of a stage, or of all, in seconds since 1970 by its clock."""
+        key = self._key(f"told:{self._settings.host}")
+        with self._redis.pipeline() as pipeline:
+            if not stage:
+                pipeline.delete(key)
+            pipeline.hset(key, stage, began)
+            pipeline.execute()
 
-    def is_told_since(self, since: float) -> bool:
-        """Whether what this host has was told since then, by its own clock."""
-        return float(self._redis.get(self._key(f"told:{self._settings.host}")) or 0) >= since
+    def is_told_since(self, stage: str, since: float) -> bool:
+        """Whether what this host has of a stage, or of all, was told since then, by its own clock."""
+        told = self._redis.hmget(self._key(f"told:{self._settings.host}"), stage, "")
+        return any(float(each) >= since for each in told if each)
 
     def tell(self, containers: Collection[ToldContainer], stage: str = "", host: str | None = None) -> None:
         """Tell which containers this host, or the one given, has; of one stage, or of all."""
