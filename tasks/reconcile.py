@@ -61,6 +61,7 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     restored += _restore_abandoned(_ours() if removed else containers)
     if removed or restored:
         containers = _ours()
+    _give_names_back(containers)
     adopted = adopt(containers)
     result = ReconcileResult(
         host=settings().host,
@@ -167,6 +168,21 @@ def _restore_abandoned(containers: Sequence[Listed]) -> list[str]:
         else:
             deployments().note_restored(deployment_id)
     return restored
+
+
+def _give_names_back(containers: Sequence[Listed]) -> None:
+    """Have what serves go by its name again where a deployment took that, and was ended while this host was away."""
+    api, standings = engine().containers, standings_of(containers)
+    for each in containers:
+        deployment_id = api.labels.deployment_of(each)
+        lost, standing = plan.lost_name(each, deployment_id), standings.get(deployment_id)
+        if not lost or standing is None or standing.outcome not in {"live", "adopted"}:
+            continue
+        try:
+            if deployments().holder(api.labels.stage_of(each)) is None and not api.find_named(lost):
+                api.rename(each, lost)
+        except DeploymentError as error:
+            log.warning("name_not_given_back", container=each.name, error=error.message)
 
 
 def _went_live_since(stage: str, standing: Standing) -> bool:

@@ -183,6 +183,12 @@ def has_temporary_name(container: Container | Listed, deployment_id: str) -> boo
     return container.name.endswith(temporary_name("", deployment_id))
 
 
+def lost_name(container: Listed, deployment_id: str) -> str | None:
+    """The name that a container had, or was to get, where it has one for the time being."""
+    name, is_temporary, _ = container.name.partition(temporary_name("", deployment_id))
+    return name if is_temporary else None
+
+
 def rollback_target(asked: RollbackArguments, lives: Sequence[Version], present: Version | None) -> Version:
     """The version to go back to: the one asked for, or else the newest of `lives` that isn't the same as the present.
 

@@ -328,9 +328,9 @@ def undo(claim: Claim) -> Done:
         _restore(claim)
         check_bounds(claim)
         for each in _older_instances(claim):
-            wanted, lost, _ = each.name.partition(plan.temporary_name("", containers.labels.deployment_of(each)))
-            if lost and not containers.find_named(wanted):
-                containers.rename(each, wanted)
+            lost = plan.lost_name(each, containers.labels.deployment_of(each))
+            if lost and not containers.find_named(lost):
+                containers.rename(each, lost)
     return Done(claim.found)
 
 

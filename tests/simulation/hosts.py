@@ -69,6 +69,8 @@ class Hosts:
         self.all = [Host(each, self._made_engine(each)) for each in names]
         self.given_up = set()
         """Ids of deployments that were ended because their host was to be forgotten."""
+        self.forgotten = set()
+        """The names of hosts that ever were."""
         self._goes_away = self._goes_away_at = None
         self._comes_there = 0
         """How many deployments are yet to come to that step before it does."""
@@ -167,6 +169,7 @@ class Hosts:
         self.given_up |= {each.id for each in deployments().stranded(name)}
         rescue.give_up(name, there)
         hosts().forget(name)
+        self.forgotten.add(name)
 
     def _by_operator(self, does, name, action):
         self._world.story.tell("operator", (does, name))

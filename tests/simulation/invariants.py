@@ -176,7 +176,10 @@ class Invariants:
         kept = {*self._left_behind, *json.loads(record["found"]).get("unretired", ())}
         for each in self._managed():
             is_elsewhere = each.host != record["host"] and self._stage_of(each) == self._asked[deployment_id].stage
-            if is_elsewhere and each.id in self._promoted and each.id not in kept and not self._world.places.given_up:
+            is_left = (
+                each.id in self._promoted and each.id not in kept and each.host not in self._world.places.forgotten
+            )
+            if is_elsewhere and is_left:
                 self._fail(f"G1: {deployment_id} is live on {record['host']}, and {each.name} still on {each.host}")
 
     def _check_displaced(self, deployment_id, record):
