@@ -14,6 +14,7 @@ from tasks.deploy import machine, move, steps
 from tests.simulation import seams
 from worker import plan, record, rescue, store
 from worker.record import ON_FAILURE, ON_SUCCESS, Step
+from worker.settings import Settings
 
 _SCRIPTS = Path(store.__file__).parent
 
@@ -208,7 +209,9 @@ ALL = {
     "abandon without a look at the fence": Script(
         "abandon", "redis.call('HGET', KEYS[1], 'fence') ~= ARGV[3] or", "false or"
     ),
-    "abandon what a host that is there is at": Script("abandon", "or is_there(prefix, host, ARGV[6]) then", "then"),
+    "take a host for away that was heard of a moment ago": Code(
+        Settings.away_seconds.fget, "self.lease_seconds", "0.01"
+    ),
     "abandon in the host's own place": Script("abandon", "move_to(prefix, id, ARGV[5])", ""),
     "abandon what is not over": Code(rescue._is_over, "claim.step in {Step.REPORT, Step.VACATE}", "True"),  # noqa: SLF001
     "abandon nothing": Code(rescue.look_after_those_away, "if _is_over(claim) and", "if False and"),
@@ -221,18 +224,10 @@ ALL = {
     "leave what a stage has where it was": Code(
         reconcile.leftovers, "moved.get(engine().containers.labels.stage_of(each))", "None"
     ),
-    "have an old one elsewhere count as the newest": Code(
-        steps.create, "None if elsewhere else plan.live_twin", "plan.live_twin"
-    ),
     "start nothing again that others have abandoned": Code(
         reconcile._restore_abandoned,  # noqa: SLF001
         "api.start(each)",
         "pass",
-    ),
-    "start it again beside what was abandoned": Code(
-        reconcile._restore_abandoned,  # noqa: SLF001
-        "if is_left or",
-        "if",
     ),
     "start again what has moved": Code(reconcile._restore_abandoned, "stage not in moved and", ""),  # noqa: SLF001
 }

@@ -18,6 +18,8 @@ QUICKLY_FOUND = {
     "make nothing anew of what made room": 40,
     "give aliases before proof": 30,
     "tell the hook when the old one is gone": 30,
+    "take a host for away that was heard of a moment ago": 20,
+    "vacate nothing": 20,
 }
 
 

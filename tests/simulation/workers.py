@@ -54,7 +54,7 @@ class Worker:
             # As the watcher does, which isn't simulated.
             self._seen = self.host.engine.changes
             self.heartbeat.something_changed()
-        return now < made["_beat_at"] and (made["_changed_at"] is None or now < made["_tell_at"])
+        return now < made["_beat_at"] and (not made["_changed"] or now < made["_tell_at"])
 
     def _make_driver(self):
         made = _new_driver()
