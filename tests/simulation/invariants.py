@@ -105,7 +105,7 @@ class Invariants:
             self._proven.add(_container_of(record))
         if before == "create" and step in _MADE:
             self._check_displaced(deployment_id, record)
-        if before == "promote" and step in _PROMOTED:
+        if before == "promote" and step in _PROMOTED and not record.get("error"):
             self._note_promoted(deployment_id, record)
         if step == "ended":
             self._check_left(deployment_id, record)
