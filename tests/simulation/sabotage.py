@@ -229,5 +229,4 @@ ALL = {
         "api.start(each)",
         "pass",
     ),
-    "start again what has moved": Code(reconcile._restore_abandoned, "stage not in moved and", ""),  # noqa: SLF001
 }
