@@ -383,8 +383,8 @@ class Invariants:
             return asked.id in self._cancelled
         if error == "EngineUnavailable" and rescue.ABANDONED in self._error_of(asked.id).facts:
             return asked.id in self._world.places.given_up
-        if asked.id in self._world.places.given_up:
-            return error in {"DeadlineExceeded", "DeploymentCancelled", "EngineUnavailable"}
+        if error in {"DeadlineExceeded", "EngineUnavailable"} and asked.id in self._world.places.given_up:
+            return True
         if error == "SpecInvalid":
             # A stage that can't be moved.
             return len(self._world.hosts) > 1 and (
