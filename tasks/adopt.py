@@ -27,6 +27,25 @@ def adopt(containers: Sequence[Listed]) -> list[str]:
     return [each.name for each in _serving(containers, standings_of(containers)) if _adopt(each)]
 
 
+def reclaim(containers: Sequence[Listed]) -> list[str]:
+    """Have what serves be live again in a stage that is live nowhere: this host was given up, and is back.
+
+    `containers` are as for `adopt`. Returns the names of those that are.
+    """
+    labels, standings = engine().containers.labels, standings_of(containers)
+    newest = {labels.stage_of(each): each for each in reversed(containers) if each.state == "running"}
+    lacking = deployments().lacking(sorted(newest))
+    return [
+        each.name
+        for stage, each in newest.items()
+        if stage in lacking
+        and (standing := standings.get(_deployment_of(each)))
+        and standing.outcome in {"live", "adopted"}
+        and standing.container_id == each.id
+        and deployments().reclaim(_deployment_of(each), stage)
+    ]
+
+
 def live_version(stage: str, containers: Sequence[Listed]) -> Version | None:
     """The version that was live last, adopted from among a stage's containers where no record tells."""
     live = deployments().live(stage)

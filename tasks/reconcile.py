@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
-from tasks.adopt import adopt
+from tasks.adopt import adopt, reclaim
 from tasks.base import Result, operation
 from tasks.ports import follow_changed_ports
 from tasks.standings import standings_of
@@ -42,7 +42,7 @@ class ReconcileResult(Result):
     """Names of those that had to make room for a deployment which has no record any more, or was ended while this host
     was away, and run again."""
     adopted: list[str]
-    """Names of containers that serve and had no record, as after the loss of Redis."""
+    """Names of containers that serve and had no record, as after the loss of Redis, or whose host was given up."""
     released: list[str]
     """Ids of deployments that held a stage, or its place to wait, and had ended or had no record."""
     resumed: list[str]
@@ -62,7 +62,7 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     if removed or restored:
         containers = _ours()
     _give_names_back(containers)
-    adopted = adopt(containers)
+    adopted = adopt(containers) + reclaim(containers)
     result = ReconcileResult(
         host=settings().host,
         containers=len(containers),

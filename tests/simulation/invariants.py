@@ -203,7 +203,7 @@ class Invariants:
         if message.task == "docker.cancel":
             self._answers.append((answer["deployment_id"], answer["state"]))
         if message.task == "docker.reconcile" and not self._redis_was_lost:
-            for what in ("adopted", "released", "resumed"):
+            for what in ("released", "resumed", *(() if self._world.places.forgotten else ("adopted",))):
                 if answer[what]:
                     self._fail(f"{answer[what]} had to be {what}, and nothing was lost")
 
@@ -331,7 +331,7 @@ class Invariants:
         for each in self._world.hosts:
             if self._world.keyspace.peek(f"{_PREFIX}alarms:{each.name}"):
                 self._fail("an alarm is left")
-            if self._world.keyspace.peek(f"{_PREFIX}abandoned:{each.name}"):
+            if self._world.keyspace.peek(f"{_PREFIX}abandoned:{each.name}") and not self.has_hopeless:
                 self._fail(f"{each.name} has something to start again still")
         if self._broken:
             raise Violation(self._broken)
@@ -454,8 +454,18 @@ class Invariants:
             if (each.state, each.policy) != right:
                 self._fail(f"{each.name} is kept beside {live.id}, and is {each.state}, {each.policy}")
 
+    @property
+    def has_hopeless(self):
+        """Whether a container can't be started that was stopped for a deployment of a host that was away.
+
+        Only a deployment's own undoing makes such a one anew; reconciling tries again and again.
+        """
+        return bool(self._abandoned) and any(each.half_started for each in self._managed())
+
     def _check_live(self, container):
         asked = self._asked[self._deployment_of(container)]
+        if container.half_started and self.has_hopeless:
+            return
         if container.state != "running" or container.policy != asked.arguments.get("restart", "always"):
             self._fail(f"{container.name} is {container.state}, and its restart policy {container.policy}")
         if container.name != self._name_of(asked) and not self._may_clash(asked):

@@ -218,7 +218,7 @@ ALL = {
     "vacate where the new version is": Code(
         record.place_of, "found.moves_from[0] if step is Step.VACATE else host", "host"
     ),
-    "vacate nothing": Code(move.hosts_with, "return sorted(known - hosts().forgotten()) if known else []", "return []"),
+    "vacate nothing": Code(move.hosts_with, "return sorted(known - {settings().host})", "return []"),
     "vacate before the new version is proven": Table(ON_SUCCESS, {Step.START: Step.VACATE}),
     "go on where it vacates": Code(machine._committed, "place == settings().host", "True"),  # noqa: SLF001
     "leave what a stage has where it was": Code(

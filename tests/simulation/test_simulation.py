@@ -15,11 +15,11 @@ QUICKLY_FOUND = {
     "make room for a name": 60,
     "let go of a stage that is held": 20,
     "forget who made room": 40,
-    "make nothing anew of what made room": 40,
+    "make nothing anew of what made room": 60,
     "give aliases before proof": 30,
     "tell the hook when the old one is gone": 30,
     "take a host for away that was heard of a moment ago": 20,
-    "vacate nothing": 20,
+    "vacate nothing": 80,
 }
 
 

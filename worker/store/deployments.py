@@ -374,6 +374,18 @@ class Deployments:
             own, unclaimed = pipeline.execute()
         return sorted(map(str, own | unclaimed))
 
+    def lacking(self, stages: Sequence[str]) -> set[str]:
+        """Those of the stages that nothing is live in."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for each in stages:
+                pipeline.hexists(self._key("stage", each), "live")
+            return {stage for stage, is_live in zip(stages, pipeline.execute(), strict=True) if not is_live}
+
+    def reclaim(self, deployment_id: str, stage: str) -> bool:
+        """Have what this host still has be live again in a stage that is live nowhere and that nobody is at."""
+        keys = [self._key("stage", stage), self._key("stages", self._settings.host)]
+        return bool(self._run("reclaim", keys=keys, args=[deployment_id, stage]))
+
     def disown(self, host: str) -> None:
         """Have what is live on a host that is gone for good be so no more: its stages can be anywhere."""
         for stage in self.stages(host):
