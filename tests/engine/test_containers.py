@@ -5,6 +5,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -375,3 +376,12 @@ def test_a_container_that_is_not_ours_is_refused(engine, raw, shop, labels):
 def test_no_such_container(engine, call):
     with pytest.raises(ContainerNotFound, match="gone"):
         call(engine.containers)
+
+
+def test_the_engine_can_be_asked_after_many_answers_were_streamed(engine, create):
+    """The SDK's adapter keeps the pools of so many addresses only, and closes the others."""
+    container = engine.containers.inspect(create().id)
+    for number in range(30):
+        with pytest.raises(ContainerNotFound):
+            engine.containers.logs(replace(container, id=f"{number:064x}"), 1)
+    assert engine.containers.inspect(container.id).id == container.id

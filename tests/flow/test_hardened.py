@@ -188,6 +188,29 @@ def operate(stage):
         assert ended.returncode == 0, ended.stderr
 
 
+def operate_hosts(stage, admin):
+    """As an operator of several hosts does, one of which is gone for good, with a deployment that waits for it."""
+    prefix = f"dw:{stage.installation.namespace}:"
+    told = admin.hget(f"{prefix}hosts", "local")
+    admin.hset(f"{prefix}hosts", "gone", told)
+    admin.zadd(f"{prefix}hosts:seen", {"gone": 1})
+    there = f"{stage.project}/{stage.name}"
+    waits = stage.send("docker.deploy", **stage.deployment("shop:v1", host="gone") | {"stage": "elsewhere"})
+    stage.until(lambda: waits.state == "PROGRESS")
+    for code, *arguments in (
+        (0, "hosts"),
+        # No other host is there.
+        (1, "drain", "local", "--move"),
+        (0, "drain", "local", "--end"),
+        (0, "forget", "gone"),
+        (0, "prune", "--dry-run"),
+        (0, "ps", there),
+    ):
+        ended = stage.installation.dw(*arguments)
+        assert ended.returncode == code, ended.stderr + ended.stdout
+    assert type(waits.get(timeout=30, propagate=False)).__name__ == "EngineUnavailable"
+
+
 def look(stage, port):
     """What Flower shows of the worker and its settings."""
 
@@ -221,6 +244,7 @@ def test_each_does_its_part_and_has_no_right_that_it_does_not_need(hardened, sta
             produce(stage)
             spoil(stage)
             operate(stage)
+            operate_hosts(stage, monitor.admin)
             with hardened.process(
                 "flower", f"--port={free_port}", "--address=127.0.0.1", FLOWER_UNAUTHENTICATED_API="true"
             ):

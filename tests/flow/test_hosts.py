@@ -63,10 +63,11 @@ def error_of(result):
     return type(result.get(timeout=90, propagate=False)).__name__
 
 
-def test_stages_go_to_the_hosts_in_turn_and_stay_there(fleet, new_stage):
-    stages = [new_stage() for _ in range(6)]
-    first = [each.get(timeout=90) for each in [stage.send() for stage in stages]]
-    assert {each["host"] for each in first} == {"one", "two"}
+def test_stages_go_to_a_host_and_stay_there(fleet, new_stage):
+    # The first engine may have other tests' containers, and so less to spare.
+    stages = {new_stage(): host for host in ("one", "two", None) for _ in range(2)}
+    first = [each.get(timeout=90) for each in [stage.send(host=host) for stage, host in stages.items()]]
+    assert [each["host"] for each in first[:4]] == ["one", "one", "two", "two"]
     second = [stage.deploy("shop:v2") for stage in stages]
     assert [each["host"] for each in second] == [each["host"] for each in first]
     for stage, result in zip(stages, second, strict=True):

@@ -20,10 +20,9 @@ from tasks.prune import PruneArguments
 from tasks.pull import PullArguments
 from tasks.reconcile import ReconcileArguments
 from tasks.remove import RemoveArguments
-from tasks.start import StartArguments
 from tasks.stop import StopArguments
 from tests.fuzz.schema import valid
-from worker.spec import DeploymentSpec, RollbackArguments, StageOrder
+from worker.spec import ContainerArguments, DeploymentSpec, RollbackArguments, StageOrder
 
 MODELS = {
     "docker.pull": PullArguments,
@@ -31,7 +30,7 @@ MODELS = {
     "docker.ensure_network": EnsureNetworkArguments,
     "docker.create": DeploymentSpec,
     "docker.connect": ConnectArguments,
-    "docker.start": StartArguments,
+    "docker.start": ContainerArguments,
     "docker.stop": StopArguments,
     "docker.restart": StopArguments,
     "docker.remove": RemoveArguments,

@@ -71,7 +71,7 @@ class EngineApi(docker.APIClient):
         """
         deadline = Deadline(options["timeout"])
         # There is one: all requests are for the engine.
-        self._pool = self._pool or _pool(self, request, {"verify": self.verify, "cert": self.cert})
+        self._pool = self._pool or _pool(self, self.verify, self.cert)
         with _of_pool(self._pool) as connection:
             bound(connection, deadline)
             answer = _answer(connection, request)
@@ -109,7 +109,7 @@ def streamed(
     request = api.prepare_request(requests.Request(method, url, params=params, headers=headers))
     tls = api.merge_environment_settings(url, {}, None, None, None)
     # There is no public way to a single connection.
-    connection = cast(HTTPConnection, _pool(api, request, tls)._new_conn())  # noqa: SLF001
+    connection = cast(HTTPConnection, _pool(api, tls["verify"], tls["cert"])._new_conn())  # noqa: SLF001
     with connected(connection, deadline, interrupt), _answer(connection, request) as answer:
         yield answer
 
@@ -179,9 +179,13 @@ def _explanation(answer: HTTPResponse) -> str:
         return text or str(answer.reason)
 
 
-def _pool(api: docker.APIClient, request: requests.PreparedRequest, tls: Mapping[str, Any]) -> HTTPConnectionPool:
-    adapter = cast(HTTPAdapter, api.get_adapter(str(request.url)))
-    return cast(HTTPConnectionPool, adapter.get_connection_with_tls_context(request, tls["verify"], cert=tls["cert"]))
+def _pool(api: docker.APIClient, verify: Any, cert: Any) -> HTTPConnectionPool:
+    # The SDK's adapter has a pool for each address that it is asked for, and closes all but the last 25: this is the
+    # one for all paths.
+    request = requests.PreparedRequest()
+    request.url = api.base_url
+    adapter = cast(HTTPAdapter, api.get_adapter(api.base_url))
+    return cast(HTTPConnectionPool, adapter.get_connection_with_tls_context(request, verify, cert=cert))
 
 
 @contextmanager
