@@ -8,8 +8,8 @@ import pytest
 from benchmarks.__main__ import BENCHMARKS
 from tests.services import required
 
-# Those that need an image of another tool, or a registry's log that only a private one has.
-NOT_HERE = {"others", "pulls"}
+# Those that need another tool, or a registry's log that only a private one has; and those that take too long.
+NOT_HERE = {"others", "pulls", "growth", "memory", "throughput"}
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS.keys() - NOT_HERE))

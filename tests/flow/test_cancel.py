@@ -64,7 +64,8 @@ def test_flower_s_revoke_is_a_cancel(stage, proving, flower):
     assert sent.id in flower(f"/api/task/revoke/{sent.id}?terminate=true", method="POST")
     assert is_cancelled(stage, sent)
     assert [each["Id"] for each in stage.containers()] == [before["container_id"]]
-    stage.until(lambda: json.loads(flower(f"/api/task/info/{sent.id}"))["state"] == "FAILURE")
+    # On a busy machine it may not answer in time.
+    stage.until(lambda: json.loads(flower(f"/api/task/info/{sent.id}") or "{}").get("state") == "FAILURE")
 
 
 @pytest.mark.alone

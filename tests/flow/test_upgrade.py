@@ -34,7 +34,7 @@ class Load(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self):
-        while not self._stopped.wait(0.05):
+        while not self._stopped.wait(0.2):
             if sum(not each.ready() for each in self.sent[-5 * AT_ONCE :]) < AT_ONCE:
                 self._send(len(self.sent))
 
