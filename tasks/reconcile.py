@@ -54,7 +54,7 @@ class ReconcileResult(Result):
 @operation("docker.reconcile", Lane.WORK)
 def reconcile(_: ReconcileArguments) -> ReconcileResult:
     """Mend what doesn't fit; a second run, also at the same time, finds less to do or nothing."""
-    released, resumed = _mend_stages()
+    mended = deployments().mend(deployments().stages())
     containers = _ours()
     removed, failed = remove_leftovers(list(leftovers(containers)))
     restored = _restore_displaced(_ours() if removed else containers)
@@ -70,11 +70,11 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
         failed=failed,
         restored=restored,
         adopted=adopted,
-        released=released,
-        resumed=resumed,
+        released=list(mended.stale),
+        resumed=list(mended.resumed),
         moved=follow_changed_ports(containers),
     )
-    if any((removed, failed, restored, adopted, released, resumed, result.moved)):
+    if any((removed, failed, restored, adopted, result.released, result.resumed, result.moved)):
         log.warning("reconciled", **result.model_dump())
     return result
 
@@ -82,12 +82,6 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
 def _ours() -> list[Listed]:
     labels = engine().containers.labels
     return [each for each in engine().containers.labelled(labels.select()) if labels.are_ours(each.labels)]
-
-
-def _mend_stages() -> tuple[list[str], list[str]]:
-    mended = [deployments().mend(stage) for stage in deployments().stages()]
-    released = [each.stale for each in mended if each.stale]
-    return released, [resumed for each in mended for resumed in each.resumed]
 
 
 def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:

@@ -284,7 +284,7 @@ class SimulatedRedis(redis.Redis):
         self._rewrite = rewrite or (lambda _name, text: text)
 
     def execute_command(self, *command, **options):
-        return self._gate(command, lambda: self._answer(command, options))
+        return self.send(command, lambda: self._answer(command, options))
 
     def _answer(self, command, options):
         name, *arguments = command
@@ -297,12 +297,15 @@ class SimulatedRedis(redis.Redis):
         name = next((path.stem for path in _SCRIPTS if script.endswith(path.read_text())), "script")
         return partial(self._run_script, name, _compiled(self._rewrite(name, script)))
 
-    def _run_script(self, name, function, keys=(), args=(), client=None):  # noqa: ARG002  # as in redis.commands
+    def _run_script(self, name, function, keys=(), args=(), client=None):
         texts = [*map(_text, args)]
-        return self._gate(
+        return (client or self).send(
             (name, *keys, *texts),
             lambda: _python(function(self.keyspace.redis, _lua.table(*keys), _lua.table(*texts))),
         )
+
+    def send(self, what, action):
+        return self._gate(what, action)
 
     def pipeline(self, transaction=True, shard_hint=None):  # noqa: ARG002  # as in redis.Redis
         return _Pipeline(self)
@@ -315,15 +318,15 @@ class _Pipeline(SimulatedRedis):
         vars(self).update(vars(client))
         self._commands = []
 
-    def execute_command(self, *command, **options):
-        self._commands.append((command, options))
+    def send(self, what, action):
+        self._commands.append((what, action))
         return self
 
     def execute(self):
         commands, self._commands = self._commands, []
         if not commands:
             return []
-        return self._gate(("pipeline", commands[0][0][0]), lambda: [self._answer(*each) for each in commands])
+        return self._gate(("pipeline", commands[0][0][0]), lambda: [action() for _, action in commands])
 
 
 @cache

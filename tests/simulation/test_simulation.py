@@ -15,7 +15,7 @@ QUICKLY_FOUND = {
     "make room for a name": 60,
     "let go of a stage that is held": 20,
     "forget who made room": 40,
-    "make nothing anew of what made room": 60,
+    "make nothing anew of what made room": 80,
     "give aliases before proof": 30,
     "tell the hook when the old one is gone": 30,
     "take a host for away that was heard of a moment ago": 20,

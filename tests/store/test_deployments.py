@@ -390,7 +390,7 @@ def test_a_stage_that_an_order_without_a_record_holds_goes_to_the_one_that_waits
     records.accept("stop", order("stop"))
     records.accept("restart", order("restart"))
     connection.delete(f"{prefix}deployment:stop")
-    assert records.mend("shop/live") == Mended("stop", [])
+    assert records.mend(["shop/live"]) == Mended(["stop"], [])
     assert records.ring().steps == [Due("restart", Step.RESTART, "local")]
 
 
@@ -599,8 +599,8 @@ def test_a_stage_whose_holder_has_no_record_goes_to_the_one_that_waits(records, 
     records.accept("b", spec())
     connection.delete(f"{prefix}deployment:a")
     assert records.stages() == ["shop/live"]
-    assert records.mend("shop/live") == Mended("a", [])
-    assert records.mend("shop/live") == Mended(None, [])
+    assert records.mend(["shop/live"]) == Mended(["a"], [])
+    assert records.mend(["shop/live"]) == Mended([], [])
     assert records.ring().steps == [Due("b", Step.PULL, "local")]
     assert records.claim("b", Step.PULL) is not None
 
@@ -627,7 +627,7 @@ def test_what_has_lost_its_alarm_is_driven_again(records, connection, prefix):
     records.accept("a", spec())
     records.accept("b", spec())
     connection.delete(f"{prefix}alarms:local")
-    assert records.mend("shop/live") == Mended(None, ["a", "b"])
+    assert records.mend(["shop/live"]) == Mended([], ["a", "b"])
     assert records.ring().steps == [Due("a", Step.PULL, "local")]
 
 

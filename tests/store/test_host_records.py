@@ -199,7 +199,7 @@ def test_reconciling_looks_only_after_stages_that_are_here(places):
     assert (one.records.stages(), two.records.stages()) == (["shop/live"], ["shop/other"])
     two.accept("c", host="two")
     two.finish("c")
-    one.records.mend("shop/live")
+    one.records.mend(["shop/live"])
     assert (one.records.stages(), two.records.stages()) == ([], ["shop/live", "shop/other"])
 
 
@@ -274,6 +274,5 @@ def test_stages_that_were_noted_before_there_were_several_hosts_are_taken_over(p
     connection.sadd(f"{prefix}stages", "shop/live", "shop/none")
     assert two.records.stages() == one.records.stages() == ["shop/live", "shop/none"]
     for place in (two, one):
-        for stage in place.records.stages():
-            place.records.mend(stage)
+        place.records.mend(place.records.stages())
     assert (one.records.stages(), two.records.stages()) == (["shop/live"], [])

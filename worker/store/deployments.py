@@ -23,6 +23,8 @@ from worker.store.scripts import scripts
 from worker.version import VERSION, needed
 
 _MOST_ALARMS_AT_ONCE = 100
+_MOST_STAGES_AT_ONCE = 100
+"""So many are looked at in one write: what others ask of Redis comes in between."""
 _LEASES_KNOWN = 2
 """How long a version counts as there, once nobody says so any more."""
 _STEPS = {step.value for step in Step}
@@ -70,10 +72,10 @@ class Cancelling:
 
 @dataclass(frozen=True)
 class Mended:
-    """What was wrong with a stage."""
+    """What was wrong with stages."""
 
-    stale: str | None
-    """The id of a deployment that held it, and had ended or has no record."""
+    stale: Sequence[str]
+    """The ids of deployments that held one, and had ended or have no record."""
     resumed: Sequence[str]
     """The ids of deployments that nobody would have driven any more."""
 
@@ -466,14 +468,25 @@ class Deployments:
                     ids.add(each.image_id)
         return NeededImages(frozenset(ids), frozenset(names))
 
-    def mend(self, stage: str) -> Mended:
-        """Let go of a stage whose holder has ended or has no record, and have what is under way driven again."""
-        stale, *resumed = self._run(
-            "mend",
-            keys=[self._key("stage", stage), self._key("stages", self._settings.host), self._key("lives", stage)],
-            args=[self._prefix, self._settings.host, stage],
-        )
-        return Mended(stale or None, resumed)
+    def mend(self, stages: Sequence[str]) -> Mended:
+        """Let go of stages whose holder has ended or has no record, and have what is under way driven again."""
+        stale, resumed = [], []
+        for first in range(0, len(stages), _MOST_STAGES_AT_ONCE):
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for each in stages[first : first + _MOST_STAGES_AT_ONCE]:
+                    self._scripts["mend"](
+                        keys=[
+                            self._key("stage", each),
+                            self._key("stages", self._settings.host),
+                            self._key("lives", each),
+                        ],
+                        args=[self._prefix, self._settings.host, each],
+                        client=pipeline,
+                    )
+                for held, *driven in pipeline.execute():
+                    stale += [held] if held else []
+                    resumed += driven
+        return Mended(stale, resumed)
 
     def holder(self, stage: str) -> str | None:
         """Who has a stage: the id of what is under way there."""

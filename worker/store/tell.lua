@@ -24,11 +24,13 @@ for place = 4, #ARGV, 4 do
     redis.call('HSET', where, string.sub(id, 1, 12), host, name, host)
   end
 end
-local before = redis.call('HGETALL', here)
+-- Of one stage, its list alone is looked at, which has other hosts' containers as well: a host may have thousands.
+local before = redis.call('HGETALL', only == '' and here or listed(only))
 for place = 1, #before, 2 do
   local id = before[place]
-  local stage, name = string.match(before[place + 1], '^(%S+) (.*)$')
-  if not told[id] and (only == '' or only == stage) then
+  local known = not told[id] and redis.call('HGET', here, id)
+  if known then
+    local stage, name = string.match(known, '^(%S+) (.*)$')
     redis.call('HDEL', here, id)
     redis.call('HDEL', listed(stage), id)
     forget_place(string.sub(id, 1, 12))
