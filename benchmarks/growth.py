@@ -103,7 +103,7 @@ class Side:
     def listing(self) -> float:
         """Milliseconds of `docker.list` of one stage."""
         with self.its_turn():
-            return self._asked("docker.list", _BATCH, project="many", stage="s0", all=True)
+            return self._asked("docker.list", 5 * _BATCH, project="many", stage="s0", all=True)
 
     def reconciling(self) -> float:
         """Milliseconds of `docker.reconcile`."""

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -85,11 +85,12 @@ class Installation:
 
 
 @contextlib.contextmanager
-def empty_workers(number: int, threads: int, folder: Path) -> Iterator[list[int]]:
+def empty_workers(number: int, threads: int, folder: Path, imports: Sequence[str] = ()) -> Iterator[list[int]]:
     """Run workers whose one task does nothing (`benchmarks.empty`), on a database of their own; gives their pids."""
     url = spare_database(os.environ["DW_REDIS_URL"])
     empty.app.conf.update(broker_url=url, result_backend=url)
     arguments = ["-A", "benchmarks.empty", "worker", "-c", str(threads)]
+    arguments += [f"--include={','.join(imports)}"] if imports else []
     environment = {**os.environ, "EMPTY_REDIS_URL": url}
     with several(number, lambda: running(arguments, environment, empty.app, folder)) as pids:
         yield pids

@@ -25,8 +25,8 @@ log = structlog.get_logger()
 _LOOK_EVERY = 0.5
 _ALL = ""
 """In the place of a stage."""
-_MOST_STAGES = 10
-"""So many are told of one by one: with thousands of containers, a list of all takes a second."""
+_MOST_STAGES = 100
+"""So many are told of one by one, a few milliseconds each: a list of all takes a second where there are thousands."""
 _MOST_OF_TIME = 0.1
 """The share of its time that a host may spend on telling of its containers."""
 _ENDS_WITHIN = 1.0

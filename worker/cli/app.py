@@ -164,7 +164,7 @@ def cancel(
 
     with errors_shown(as_json=as_json):
         answer = deploy.cancel(deployment, answer_timeout)
-        show_json(answer) if as_json else out.print(deploy.STATES[answer["state"]].format(deployment))
+        show_json(answer) if as_json else out().print(deploy.STATES[answer["state"]].format(deployment))
         if answer["state"] != "cancelled":
             raise typer.Exit(1)
 
@@ -180,7 +180,7 @@ def ps(
     from worker.cli.output import errors_shown, show_json, show_table, urls
 
     with errors_shown(as_json=as_json):
-        found = _containers(stage, answer_timeout, every=every)
+        found = _containers(stage, answer_timeout, every=every, as_json=as_json)
         if as_json:
             show_json({"containers": found})
             return
@@ -214,13 +214,13 @@ def logs(
     from worker.cli.output import errors_shown, out, show_json
 
     with errors_shown(as_json=as_json):
-        answers = _each_of(stage, "docker.logs", answer_timeout, tail=tail)
+        answers = _each_of(stage, "docker.logs", answer_timeout, tail=tail, as_json=as_json)
         if as_json:
             show_json({"logs": answers})
             return
         for answer in answers:
             if len(answers) > 1:
-                out.print(f"[bold]{answer['container_name']}[/]")
+                out().print(f"[bold]{answer['container_name']}[/]")
             for line in answer["lines"]:
                 typer.echo(line)
 
@@ -268,8 +268,8 @@ def prune(
         rows = [(each["name"], each["id"].removeprefix("sha256:")[:12], each["size"]) for each in pruned["images"]]
         show_table(("IMAGE", "ID", "SIZE"), [(name, short, megabytes(size)) for name, short, size in rows])
         for name in pruned["containers"]:
-            out.print(f"{'would remove' if dry_run else 'removed'} container {name}")
-        out.print(f"{'would free' if dry_run else 'freed'} {megabytes(pruned['bytes_freed'])}")
+            out().print(f"{'would remove' if dry_run else 'removed'} container {name}")
+        out().print(f"{'would free' if dry_run else 'freed'} {megabytes(pruned['bytes_freed'])}")
 
 
 @app.command("hosts")
@@ -344,12 +344,15 @@ def main() -> None:
     app()
 
 
-def _containers(stage: str | None, timeout: float, *, every: bool) -> list[dict[str, Any]]:
+def _containers(stage: str | None, timeout: float, *, every: bool, as_json: bool) -> list[dict[str, Any]]:
     from worker.cli import client
 
     project, name = _split_stage(stage) if stage else (None, None)
-    listed = client.ask("docker.list", timeout, project=project, stage=name, all=every)
-    found: list[dict[str, Any]] = listed["containers"]
+    asked = client.send("docker.list", project=project, stage=name, all=every)
+    if not as_json:
+        import rich.console
+        import rich.table  # noqa: F401  # while a worker answers: to show that will take it
+    found: list[dict[str, Any]] = client.answer(asked, "docker.list", timeout)["containers"]
     return found
 
 
@@ -362,11 +365,11 @@ def _order(stage: str, action: "order.Action", patience: float, /, *, as_json: b
         order.carry_out(action, patience, project=project, stage=name, as_json=as_json, **arguments)
 
 
-def _each_of(stage: str, task: str, patience: float, /, **arguments: object) -> list[dict[str, Any]]:
+def _each_of(stage: str, task: str, patience: float, /, *, as_json: bool, **arguments: object) -> list[dict[str, Any]]:
     from worker.cli import client
     from worker.plan import no_container
 
-    found = _containers(stage, patience, every=True)
+    found = _containers(stage, patience, every=True, as_json=as_json)
     if not found:
         raise no_container(stage)
     return [client.ask(task, patience, container=each["container_id"], **arguments) for each in found]

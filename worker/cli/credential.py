@@ -40,7 +40,7 @@ def add(
         if as_json:
             show_json(asked.model_dump())
         else:
-            out.print(f"stored {asked.name}: {asked.username} at {asked.registry}")
+            out().print(f"stored {asked.name}: {asked.username} at {asked.registry}")
 
 
 @app.command("list")
@@ -70,4 +70,4 @@ def rm(name: Name, as_json: Json = False) -> None:
     with errors_shown(as_json=as_json):
         if not credentials().remove(name):
             raise CredentialMissing(f"There is no stored credential {name}: see `dw credential list`.")
-        show_json({"removed": name}) if as_json else out.print(f"removed {name}")
+        show_json({"removed": name}) if as_json else out().print(f"removed {name}")

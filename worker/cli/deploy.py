@@ -66,9 +66,9 @@ def _interrupted(task_id: str, *, cancels: bool) -> None:
     """Ctrl-C while a deployment is followed: cancel it where that was asked for, or is answered with yes."""
     if cancels or _is_wanted():
         state = cancel(task_id, _CANCELLED_WITHIN)["state"]
-        err.print(STATES[state].format(task_id))
+        err().print(STATES[state].format(task_id))
     else:
-        err.print(f"The deployment goes on; to end it: dw cancel {task_id}")
+        err().print(f"The deployment goes on; to end it: dw cancel {task_id}")
 
 
 def _is_wanted() -> bool:
@@ -80,7 +80,7 @@ def _is_wanted() -> bool:
 
 def _follow(task_id: str, task: str) -> dict[str, Any]:
     """Show a deployment's steps until it has ended: live in a terminal, a line a step elsewhere."""
-    if err.is_terminal:
+    if err().is_terminal:
         _follow_live(task_id, task)
     else:
         _follow_in_lines(task_id, task)
@@ -91,16 +91,16 @@ def _follow(task_id: str, task: str) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Say what a deployment brought."""
     what = "was live already" if result["state"] == "unchanged" else "is live"
-    out.print(f"[bold green]{result['project']}/{result['stage']}[/] {what}: {result['image']}")
-    out.print(f"  container {result['container_name']} ({result['health']})")
+    out().print(f"[bold green]{result['project']}/{result['stage']}[/] {what}: {result['image']}")
+    out().print(f"  container {result['container_name']} ({result['health']})")
     if result["digest"]:
-        out.print(f"  digest    {result['digest']}")
+        out().print(f"  digest    {result['digest']}")
     for url in urls(result["ports"]):
-        out.print(f"  url       {url}")
+        out().print(f"  url       {url}")
     steps = " ".join(f"{step} {seconds:.2f}" for step, seconds in result["seconds"].items())
-    out.print(f"  seconds   {steps}")
+    out().print(f"  seconds   {steps}")
     if result["replaced"]:
-        out.print(f"  replaced  {', '.join(each[:12] for each in result['replaced'])}")
+        out().print(f"  replaced  {', '.join(each[:12] for each in result['replaced'])}")
 
 
 def _follow_in_lines(task_id: str, task: str) -> None:
@@ -108,12 +108,12 @@ def _follow_in_lines(task_id: str, task: str) -> None:
     for meta in client.follow(task_id, task):
         if meta["step"] != said:
             said = meta["step"]
-            err.print(said)
+            err().print(said)
 
 
 def _follow_live(task_id: str, task: str) -> None:
     started, view = time.monotonic(), Text()
-    with Live(view, console=err, transient=True, refresh_per_second=8) as live:
+    with Live(view, console=err(), transient=True, refresh_per_second=8) as live:
         for meta in client.follow(task_id, task):
             live.update(_line(meta, time.monotonic() - started))
 

@@ -39,9 +39,9 @@ def drain(name: str, *, move: bool, end: bool, as_json: bool) -> None:
     if as_json:
         show_json({"host": host.name, "drained": not end, "moved": moved, "stays": stays})
         return
-    out.print(f"Host {name} takes on {'what is new again' if end else 'nothing new'}.")
+    out().print(f"Host {name} takes on {'what is new again' if end else 'nothing new'}.")
     if stays:
-        out.print(f"With data on its volumes, or no second instance allowed, these stay: {', '.join(stays)}.")
+        out().print(f"With data on its volumes, or no second instance allowed, these stay: {', '.join(stays)}.")
 
 
 def forget(name: str, *, as_json: bool) -> None:
@@ -58,7 +58,7 @@ def forget(name: str, *, as_json: bool) -> None:
     if as_json:
         show_json({"host": name, "ended": ended})
     else:
-        out.print(f"Host {name} is forgotten; {len(ended)} deployments of it have ended.")
+        out().print(f"Host {name} is forgotten; {len(ended)} deployments of it have ended.")
 
 
 def prune(patience: float, **arguments: object) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _move_away(host: str) -> tuple[list[dict[str, Any]], list[str]]:
         if asked.get("volumes") or asked.get("strategy") == "stop-first":
             stays.append(stage)
             continue
-        err.print(f"moving {escape(stage)}")
+        err().print(f"moving {escape(stage)}")
         try:
             moved.append(deploy.run("docker.deploy", asked, cancels=False))
         except DeploymentError as error:

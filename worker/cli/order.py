@@ -23,13 +23,13 @@ def carry_out(action: Action, patience: float, /, *, as_json: bool, **arguments:
     try:
         result = _follow(task_id, patience)
     except KeyboardInterrupt:
-        err.print(f"{order.about} goes on; to end it: dw cancel {task_id}")
+        err().print(f"{order.about} goes on; to end it: dw cancel {task_id}")
         raise typer.Exit(130) from None
     if as_json:
         show_json({_DONE[action]: result["containers"]})
         return
     for each in result["containers"]:
-        out.print(f"{_DONE[action]} {each['container_name']}{_more(each)}")
+        out().print(f"{_DONE[action]} {each['container_name']}{_more(each)}")
 
 
 def _follow(task_id: str, patience: float) -> dict[str, Any]:

@@ -1,26 +1,43 @@
-"""What `dw` prints: lines for people, or one JSON object; errors on standard error, in one sentence."""
+"""What `dw` prints: lines for people, or one JSON object; errors on standard error, in one sentence.
+
+What it takes to print for people is imported by who does: for machines, it would be a part of what takes longest.
+"""
 
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import typer
 from redis.exceptions import NoPermissionError, RedisError
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from worker.cli.client import Unanswered
 from worker.errors import DeploymentError
 from worker.settings import SettingsInvalid
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _PIPE_WIDTH = 1000
 """A pipe has no width to fit into, and whoever reads it wants whole names."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-err = Console(highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH, stderr=True)
+
+@cache
+def out() -> "Console":
+    """Standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+@cache
+def err() -> "Console":
+    """Standard error."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH, stderr=True)
 
 
 def show_json(value: object) -> None:
@@ -30,10 +47,12 @@ def show_json(value: object) -> None:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table without frames."""
+    from rich.table import Table
+
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    out.print(table)
+    out().print(table)
 
 
 def megabytes(size: int) -> str:
@@ -71,9 +90,11 @@ def _show_error(kind: str, message: str, facts: Mapping[str, Any], *, as_json: b
     if as_json:
         show_json({"error": {"type": kind, "message": message, "facts": dict(facts)}})
         return
-    err.print(Text.assemble((kind, "bold red"), " ", message))
+    from rich.text import Text
+
+    err().print(Text.assemble((kind, "bold red"), " ", message))
     for line in facts.get("logs", []):
-        err.print(f"  | {line}", markup=False, style="dim")
+        err().print(f"  | {line}", markup=False, style="dim")
     for check in facts.get("health_log", [])[-1:]:
         for line in check.splitlines():
-            err.print(f"  health check | {line}", markup=False, style="dim")
+            err().print(f"  health check | {line}", markup=False, style="dim")

@@ -27,10 +27,14 @@ def run(patience: float, *, as_json: bool) -> None:
 
 def _show(done: dict[str, Resealed], older: list[str]) -> None:
     for kind, each in done.items():
-        out.print(f"{kind}: {each.renewed} sealed anew, {each.untouched} were so already")
+        out().print(f"{kind}: {each.renewed} sealed anew, {each.untouched} were so already")
         for name in each.unopened:
-            out.print(f"not opened by any key: {name}; give DW_KEYS the key that it was sealed with, or store it anew")
+            out().print(
+                f"not opened by any key: {name}; give DW_KEYS the key that it was sealed with, or store it anew"
+            )
     if older:
-        out.print(f"{len(older)} containers need an older key until their stages' next deployment: {', '.join(older)}")
+        out().print(
+            f"{len(older)} containers need an older key until their stages' next deployment: {', '.join(older)}"
+        )
     else:
-        out.print("no container needs an older key")
+        out().print("no container needs an older key")
