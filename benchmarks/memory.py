@@ -24,21 +24,19 @@ def run(*, quick: bool = False) -> list[Line]:
     warm, number = (5, 10) if quick else (200, 2000)
     say(f"memory (VmRSS) of a worker with {_CONCURRENCY} slots of each kind; engine answering at once")
     threads = 2 * _CONCURRENCY + QUICK_THREADS
-    with (
-        instant.engines() as (host,),
-        Installation(host, DW_CONCURRENCY=str(_CONCURRENCY)) as ours,
-        ours.worker() as mine,
-        empty_workers(1, threads, ours.folder) as (other,),
-    ):
-        numbers = count()
+    numbers = count()
+    with instant.engines() as (host,), Installation(host, DW_CONCURRENCY=str(_CONCURRENCY)) as ours:
+        # One after the other, so that both have the same database, which their client knows.
+        with empty_workers(1, threads, ours.folder, imports=_LIBRARIES) as (floor,):
+            least = resident_bytes(floor)
+        with empty_workers(1, threads, ours.folder) as (other,), ours.worker() as mine:
 
-        def deploy() -> Result:
-            return ours.deploy(IMAGE, stage=f"s{next(numbers) % _BATCH}", force=True)
+            def deploy() -> Result:
+                return ours.deploy(IMAGE, stage=f"s{next(numbers) % _BATCH}", force=True)
 
-        ours_at = [resident_bytes(mine), *_grown(mine, deploy, warm, number)]
-        other_at = [resident_bytes(other), *_grown(other, empty.nothing.delay, warm * _MESSAGES, number * _MESSAGES)]
-    with empty_workers(1, threads, ours.folder, imports=_LIBRARIES) as (floor,):
-        least = resident_bytes(floor)
+            ours_at = [resident_bytes(mine), *_grown(mine, deploy, warm, number)]
+            its_tasks = (warm * _MESSAGES, number * _MESSAGES)
+            other_at = [resident_bytes(other), *_grown(other, empty.nothing.delay, *its_tasks)]
     whose = f"an empty Celery worker of {threads} threads"
     _tell("ours", ours_at, f"{warm} deployments", number)
     _tell(whose, other_at, f"{warm * _MESSAGES} tasks", number * _MESSAGES)
