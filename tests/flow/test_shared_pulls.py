@@ -99,7 +99,8 @@ class Host:
     def until_shared(self, sent):
         """Await that one of these deployments pulls, and the others wait for it; say which one pulls."""
         ids = {each.id for each in sent}
-        self.until(lambda: len(self.waiting() & ids) == len(ids) - 1)
+        # On a busy machine some hundred take their time to be taken on.
+        self.until(lambda: len(self.waiting() & ids) == len(ids) - 1, 120)
         (leader,) = ids - self.waiting()
         self.until(lambda: "holder" in self.made[0].record(leader) and self.registry.layers())
         return next(each for each in sent if each.id == leader)
@@ -110,6 +111,8 @@ def another(second_redis_url, tmp_path_factory, engine, images, installation):
     """An installation of its own, in whose database nobody else waits for anything."""
     another = Installation(second_redis_url, tmp_path_factory.mktemp("logs"), namespace=installation.namespace)
     another.environment |= {"DW_STABLE_SECONDS": "0", "DW_RECONCILE_SECONDS": "3600", "DW_CONCURRENCY": "4"}
+    # The registry is kept shut until all that are to wait do.
+    another.environment["DW_PULL_STALL_TIMEOUT"] = "120"
     registry = GatedRegistry(another.registry)
     for name, password in ((LOGIN, another.password), (OTHERS_LOGIN, "not the password")):
         added = another.dw(
