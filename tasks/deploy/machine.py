@@ -182,8 +182,9 @@ def check_bounds(claim: Claim) -> None:
 
 def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
     if isinstance(answer, Wait):
-        # Now that it takes its time; most others do from the beginning.
-        outcome.step_progress(claim)
+        if claim.step is Step.PROVE:
+            # Now that it takes its time; the others have from the beginning.
+            outcome.step_progress(claim)
         _check(claim, deployments().wait(claim, answer.seconds, claim.found))
         driver().wake()
         return {"outcome": "waiting", "seconds": answer.seconds}
