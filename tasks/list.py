@@ -5,15 +5,13 @@ from collections.abc import Iterator
 from celery import current_task
 
 from tasks.base import Result, came_by_shared_queue, operation
+from worker import plan
 from worker.engine import engine
 from worker.listing import ListedContainer, described, told_by_others
 from worker.settings import Name, settings
 from worker.signature import may_touch
 from worker.spec import Arguments, LabelName, Text
 from worker.store import hosts
-
-_UP = {"running", "paused", "restarting"}
-"""The states of what an engine lists unless it is asked for all."""
 
 
 class ListArguments(Arguments):
@@ -56,7 +54,7 @@ def _elsewhere(arguments: ListArguments) -> Iterator[ListedContainer]:
             arguments.project in {None, each.project}
             and arguments.stage in {None, each.stage}
             and arguments.instance_id in {None, each.instance_id}
-            and (arguments.all or each.state in _UP)
+            and (arguments.all or each.state in plan.UP)
             and all(
                 name in each.labels and value in {"", each.labels[name]} for name, value in arguments.labels.items()
             )

@@ -4,10 +4,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from tasks.deploy import outcome
-from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
-from tasks.stop import stop_timeout
+from tasks.deploy.instances import older_instances, retire_all
+from tasks.deploy.machine import Done, Wait, step
 from worker import listing
-from worker.engine import Listed, engine
 from worker.errors import DeploymentError
 from worker.heartbeat import heartbeat
 from worker.record import Claim, Step
@@ -41,21 +40,16 @@ def vacate(claim: Claim) -> Done | Wait:
         if claim.time_left > 0:
             return Wait(min(settings().heartbeat_seconds, claim.time_left))
         return Done(claim.found.model_copy(update={"moves_from": []}))
-    replaced, unretired = [*claim.found.replaced], [*claim.found.unretired]
-    for each in _instances(claim):
-        check_bounds(claim)
-        try:
-            engine().containers.stop(each, stop_timeout(engine().containers.inspect(each.id)))
-            engine().containers.remove(each, force=True)
-            replaced.append(each.id)
-        except DeploymentError as error:
-            if claim.attempt < MOST_ATTEMPTS:
-                raise
-            unretired.append(each.id)
-            log.warning("container_not_retired", container=each.name, error=error.message)
+    gone, stayed = retire_all(claim, older_instances(claim))
     tell_others(claim)
     remaining = [each for each in claim.found.moves_from if each != settings().host]
-    found = claim.found.model_copy(update={"replaced": replaced, "unretired": unretired, "moves_from": remaining})
+    found = claim.found.model_copy(
+        update={
+            "replaced": [*claim.found.replaced, *gone],
+            "unretired": [*claim.found.unretired, *stayed],
+            "moves_from": remaining,
+        }
+    )
     return Done(found, to=Step.VACATE if remaining else None)
 
 
@@ -68,9 +62,3 @@ def tell_others(claim: Claim) -> None:
     except (DeploymentError, RedisError) as error:
         # They hear of it a moment later.
         log.warning("containers_not_told", stage=claim.asked.where, error=str(error))
-
-
-def _instances(claim: Claim) -> list[Listed]:
-    containers, asked = engine().containers, claim.asked
-    found = containers.labelled(containers.labels.select(project=asked.project, stage=asked.stage))
-    return [each for each in found if containers.labels.deployment_of(each) != claim.id]

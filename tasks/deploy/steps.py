@@ -4,7 +4,7 @@ Every step can run twice, after a worker's death or a lost reply: it looks for w
 deployment-id label, and goes on from there.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -14,12 +14,12 @@ from tasks.connect import attach, detach
 from tasks.create import host_ports, instances_of, make, open_secrets
 from tasks.cutover import cut_over, instance_of, say_retired
 from tasks.deploy import outcome
+from tasks.deploy.instances import halt, older_instances, older_than, retire_all
 from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
 from tasks.deploy.move import hosts_with, instance_elsewhere, tell_others
 from tasks.deploy.share import share
 from tasks.evidence import evidence_of, not_proven, with_evidence
 from tasks.pull import at_hand
-from tasks.stop import stop_timeout
 from worker import plan
 from worker.driver import send
 from worker.engine import Container, ContainerRef, Image, Listed, engine, is_half_started
@@ -92,7 +92,7 @@ def create(claim: Claim) -> Done:
     spec, found, containers = claim.spec, claim.found, engine().containers
     marks = plan.fingerprints(keyring(), spec, _known(found.image_id), settings().network, open_secrets(spec))
     instances = instances_of(spec)
-    older, elsewhere = _older_than(claim, instances), hosts_with(claim)
+    older, elsewhere = older_than(claim, instances), hosts_with(claim)
     plan.check_move(spec, elsewhere)
     # What another host serves is not what one that was left here is.
     twin = None if elsewhere else plan.live_twin(containers.labels, older, marks)
@@ -148,10 +148,10 @@ def connect(claim: Claim) -> Done:
 @step(Step.DISPLACE)
 def displace(claim: Claim) -> Done:
     """Stop the older instances that the new one can't run beside."""
-    for each in _older_instances(claim):
+    for each in older_instances(claim):
         if each.id in claim.found.displaced:
             check_bounds(claim)
-            _halt(each)
+            halt(each)
     return Done(claim.found)
 
 
@@ -172,7 +172,7 @@ def start(claim: Claim) -> Done:
             raise
         return _made_again(claim, made_again=True)
     except PortInUse:
-        if any(each.id in claim.found.displaced and each.state in plan.UP for each in _older_instances(claim)):
+        if any(each.id in claim.found.displaced and each.state in plan.UP for each in older_instances(claim)):
             # An engine that has restarted has brought it back.
             return Done(claim.found, to=Step.DISPLACE)
         kept = _kept_ports(containers.inspect(_container(claim).id))
@@ -232,7 +232,7 @@ def cutover(claim: Claim) -> Done:
 def promote(claim: Claim) -> Done:
     """Give the proven container what it lacked as a candidate, and say which older ones go."""
     spec, containers, wanted = claim.spec, engine().containers, _wanted_name(claim)
-    older = _older_instances(claim)
+    older = older_instances(claim)
     # Before it is looked at: an engine that restarts brings it back from now on, and left it where it was until now.
     containers.set_restart_policy(_container(claim), spec.restart)
     container = _still_proven(claim)
@@ -247,7 +247,7 @@ def promote(claim: Claim) -> Done:
         if each.id in claim.found.displaced:
             # An engine that restarts would bring it back beside the new one, and may have.
             containers.set_restart_policy(each, "no")
-            _halt(each)
+            halt(each)
     if container.name != wanted:
         for each in older:
             if each.name == wanted:
@@ -267,7 +267,7 @@ def promote(claim: Claim) -> Done:
 @step(Step.DRAIN)
 def drain(claim: Claim) -> Done:
     """Take the aliases from the older instances that go, and let them end what they are at."""
-    for each in _older_instances(claim):
+    for each in older_instances(claim):
         if each.id in claim.found.replaced:
             check_bounds(claim)
             try:
@@ -282,19 +282,7 @@ def drain(claim: Claim) -> Done:
 @step(Step.RETIRE)
 def retire(claim: Claim) -> Done:
     """Stop and remove the older instances that go; the new one serves, so this can't fail the deployment."""
-    containers, stayed = engine().containers, set()
-    for each in _older_instances(claim):
-        if each.id not in claim.found.replaced:
-            continue
-        check_bounds(claim)
-        try:
-            _halt(each)
-            containers.remove(each, force=True)
-        except DeploymentError as error:
-            if claim.attempt < MOST_ATTEMPTS:
-                raise
-            stayed.add(each.id)
-            log.warning("container_not_retired", container=each.name, error=error.message)
+    _, stayed = retire_all(claim, (each for each in older_instances(claim) if each.id in claim.found.replaced))
     gone = [each for each in claim.found.replaced if each not in stayed]
     return Done(_with(claim, replaced=gone, unretired=sorted(stayed)))
 
@@ -307,7 +295,7 @@ def revert(claim: Claim) -> Done:
         if claim.found.displaced:
             _restore(claim)
         check_bounds(claim)
-        older = next((each for each in _older_instances(claim) if each.state == "running"), None)
+        older = next((each for each in older_instances(claim) if each.state == "running"), None)
         if claim.spec.cutover and (older or claim.found.moves_from):
             back_to = instance_of(containers.inspect(older.id)) if older else instance_elsewhere(claim)
             if back_to:
@@ -327,7 +315,7 @@ def undo(claim: Claim) -> Done:
     with _told_in_time(claim):
         _restore(claim)
         check_bounds(claim)
-        for each in _older_instances(claim):
+        for each in older_instances(claim):
             lost = plan.lost_name(each, containers.labels.deployment_of(each))
             if lost and not containers.find_named(lost):
                 containers.rename(each, lost)
@@ -385,20 +373,6 @@ def _own_containers(claim: Claim) -> list[Listed]:
     return containers.labelled(containers.labels.select(deployment=claim.id, project=asked.project, stage=asked.stage))
 
 
-def _older_instances(claim: Claim) -> list[Listed]:
-    return _older_than(claim, instances_of(claim.spec))
-
-
-def _older_than(claim: Claim, instances: Sequence[Listed]) -> list[Listed]:
-    return [each for each in instances if engine().containers.labels.deployment_of(each) != claim.id]
-
-
-def _halt(container: Listed) -> None:
-    """Stop a container as it asked for, by its own signal and within its own time."""
-    containers = engine().containers
-    containers.stop(container, stop_timeout(containers.inspect(container.id)))
-
-
 @contextmanager
 def _told_in_time(claim: Claim) -> Iterator[None]:
     try:
@@ -426,7 +400,7 @@ def _restore(claim: Claim) -> None:
     containers = engine().containers
     for each in _own_containers(claim):
         containers.remove(each, force=True)
-    older = _older_instances(claim)
+    older = older_instances(claim)
     restored = {containers.labels.deployment_of(each) for each in older if each.id in claim.found.displaced}
     for each in older:
         if each.id in claim.found.displaced:

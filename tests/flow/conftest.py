@@ -275,6 +275,15 @@ def flower_of(stage):
         yield fetch
 
 
+def until(condition, seconds=30):
+    """Await a condition that an outside process brings about."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+    return value
+
+
 def page(result):
     """What a deployment serves."""
     with urllib.request.urlopen(f"http://127.0.0.1:{result['ports']['8080/tcp']}/") as answer:
@@ -328,9 +337,4 @@ class Stage:
             return connection.hgetall(f"dw:{self.installation.namespace}:deployment:{deployment_id}")
 
     def until(self, condition, seconds=30):
-        """Await a condition that an outside process brings about."""
-        deadline = time.monotonic() + seconds
-        while not (value := condition()):
-            assert time.monotonic() < deadline, f"not within {seconds} s"
-            time.sleep(0.05)
-        return value
+        return until(condition, seconds)

@@ -4,12 +4,13 @@ import contextlib
 import dataclasses
 import json
 import os
-import time
 import uuid
 
 import docker
 
+from tests.flow.conftest import until
 from tests.second_engine import with_options
+from tests.services import remove_managed
 
 LABEL = "docker-watcher."
 
@@ -52,14 +53,7 @@ class Fleet:
     def close(self):
         self._started.close()
         for each in self.engines.values():
-            for container in each.containers(
-                all=True, filters={"label": f"{LABEL}namespace={self.installation.namespace}"}
-            ):
-                with contextlib.suppress(docker.errors.APIError):
-                    each.remove_container(container["Id"], force=True, v=True)
-            for network in each.networks(filters={"label": f"{LABEL}namespace={self.installation.namespace}"}):
-                with contextlib.suppress(docker.errors.APIError):
-                    each.remove_network(network["Id"])
+            remove_managed(each, self.installation.namespace)
             each.close()
 
 
@@ -72,15 +66,6 @@ def fleet_of(installation, client, worker_id):
             yield fleet
         finally:
             fleet.close()
-
-
-def until(condition, seconds=30):
-    """Await a condition that an outside process brings about."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
-    return value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ import urllib.request
 import pytest
 from celery import Celery
 
-from tests.flow.conftest import Installation
-from tests.flow.fleet import Placed, fleet_of, until
+from tests.flow.conftest import Installation, until
+from tests.flow.fleet import Placed, fleet_of
 
 pytestmark = pytest.mark.needs_private_engine
 

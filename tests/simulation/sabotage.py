@@ -10,7 +10,7 @@ from types import FunctionType
 from unittest.mock import patch
 
 from tasks import create, reconcile
-from tasks.deploy import machine, move, steps
+from tasks.deploy import instances, machine, move, steps
 from tests.simulation import seams
 from worker import plan, record, rescue, store
 from worker.record import ON_FAILURE, ON_SUCCESS, Step
@@ -127,7 +127,7 @@ ALL = {
         "filter(None, [containers.find_named(_wanted_name(claim))])",
     ),
     "leave an older one without the name that was taken from it": Code(
-        steps.undo, "for each in _older_instances(claim):", "for each in ():"
+        steps.undo, "for each in older_instances(claim):", "for each in ():"
     ),
     "undo nothing once it was started": Table(ON_FAILURE, {Step.PROVE: Step.REPORT}),
     "commit the start before it": Code(
@@ -150,9 +150,9 @@ ALL = {
         steps.prove,
         "asked, containers = claim.spec.health, engine().containers",
         "asked, containers = claim.spec.health, engine().containers; "
-        "[containers.remove(each, force=True) for each in _older_instances(claim)]",
+        "[containers.remove(each, force=True) for each in older_instances(claim)]",
     ),
-    "retire nothing": Code(steps.retire, "containers.remove(each, force=True)", "pass"),
+    "retire nothing": Code(instances.retire_all, "engine().containers.remove(each, force=True)", "pass"),
     "promote what isn't proven": Code(steps.prove, 'verdict in {"healthy", "running"}', 'container.state == "running"'),
     "promote without a restart policy": Code(
         steps.promote, "containers.set_restart_policy(_container(claim), spec.restart)", "pass"
@@ -190,7 +190,7 @@ ALL = {
     "leave a restart policy to what made room": Code(
         steps.promote, 'containers.set_restart_policy(each, "no")', "pass"
     ),
-    "promote beside what made room and came back": Code(steps.promote, "_halt(each)", "pass"),
+    "promote beside what made room and came back": Code(steps.promote, "halt(each)", "pass"),
     "give aliases before proof": Code(steps.create, "withhold_aliases=bool(older)", "withhold_aliases=False"),
     "give aliases before proof on the further network": Code(
         steps.connect, "[] if claim.found.withheld_aliases else claim.spec.aliases", "claim.spec.aliases"
