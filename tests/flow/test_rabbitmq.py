@@ -136,7 +136,7 @@ def test_the_newest_of_many_wins(stage):
 
 @pytest.mark.usefixtures("worker")
 def test_what_is_sent_to_the_exchange_of_the_shared_queue_is_done_once(stage, broker):
-    task_id = send_raw(broker, b"[[], {}, {}]", exchange=QUEUE)
+    task_id = send_raw(broker, json.dumps([[], {"project": stage.project}, {}]).encode(), exchange=QUEUE)
     assert stage.client.AsyncResult(task_id).get(timeout=30)["containers"] == []
     with channel_to(broker) as channel:
         names = [QUEUE, f"dw.{stage.installation.namespace}.local"]
