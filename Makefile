@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
-CODE := worker tasks compose tests benchmarks
+CODE := worker tasks compose tests benchmarks docs
 SERVICES := $(BIN)/python -m compose.services --
 
 # What to test (T=tests/unit/test_names.py), on which engine (ENGINE=26.1: a private one of that version; podman),
@@ -78,6 +78,14 @@ simulate: .venv/ready ## A minute of simulated deployments under faults, and wha
 capture: .venv/ready ## Make the README's picture of `dw` from what it shows in a terminal
 	@$(SERVICES) $(BIN)/python -m compose.demo.capture
 
+.PHONY: docs
+docs: .venv/ready ## Build the documentation's site into .state/site, and fail at a dead link
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+.PHONY: reference
+reference: .venv/ready ## Write the pages on tasks and settings anew from the code
+	@$(BIN)/python -m docs.reference
+
 .PHONY: image
 image: .venv/ready ## The worker's image, built with no network, on a base made here; two minutes, as root on Debian
 	@compose/base.sh
@@ -90,7 +98,7 @@ lint: .venv/ready ## Check style and format
 
 .PHONY: types
 types: .venv/ready ## Check types
-	@$(BIN)/mypy worker tasks compose benchmarks
+	@$(BIN)/mypy worker tasks compose benchmarks docs
 
 .PHONY: format
 format: .venv/ready ## Mend style and format

@@ -68,35 +68,47 @@ class Settings(BaseSettings):
     )
 
     redis_url: Annotated[str, AfterValidator(address.checked)] = "redis://127.0.0.1:6379/0"
-    """Records and credentials; broker and results too, unless the next two say otherwise."""
+    """Records and credentials; broker and results too, unless the next two say otherwise.
+
+    Installations that share a Redis need a database each. `rediss://` is TLS, always verified: its parameters
+    `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile` name files.
+    """
     broker_url: Annotated[str | None, AfterValidator(_broker)] = None
-    """Redis or RabbitMQ."""
+    """Another Redis, or a RabbitMQ (`amqp://`, `amqps://`), for the messages."""
     result_backend: Annotated[str | None, AfterValidator(_if_redis)] = None
+    """Another Redis for the results."""
 
     host: Name = "local"
-    """This engine's name: what a deployment's `host` means, and the name of its queue."""
+    """This engine's name: what a deployment's `host` means, and the name of its queue. Of several, each needs its
+    own."""
     namespace: Name = "default"
     """This installation's name: containers of another one are never touched."""
     network: NetworkName = "staging-net"
-    """The network that all managed containers are on (R12); made where it is missing."""
+    """The network that all managed containers are on; made where it is missing."""
     name_prefix: Name = "dw"
+    """What containers' names begin with."""
     label_prefix: Name = "docker-watcher"
+    """What the names of containers' labels begin with."""
 
     keys: Annotated[tuple[SecretStr, ...], *CommaSeparated] = ()
-    """Fernet keys, comma-separated: the first seals, all open."""
+    """Fernet keys, comma-separated: the first seals, all open. Without the key that it was made with, what runs counts
+    as changed. The worker's user can read this in `/proc/PID/environ`, so the next one is better."""
     keys_file: Path | None = None
-    """A file with the same, one key a line, instead of `DW_KEYS`."""
+    """A file with the same, one key a line, instead of `DW_KEYS`: the worker's user's, and open to nobody else."""
     allowed_images: Annotated[tuple[str, ...], *CommaSeparated] = ("**",)
-    """Shell patterns over the normalised repository: `*` stops at `/`, `**` doesn't."""
+    """Shell patterns over the normalised repository, comma-separated, as in
+    `docker.io/library/*,registry.example.com/acme/**`: `*` stops at `/`, `**` doesn't."""
     policy_file: Path | None = None
-    """What else is allowed (`worker.policy`), in TOML."""
+    """What else is allowed, in TOML: digests, stages, networks, aliases, labels, volumes, host ports, hooks, ceilings,
+    capabilities, and whose signatures are taken."""
     publish_address: IPv4Address | None = None
-    """Where containers' ports are published on this host; unless given, where the engine does by itself: everywhere."""
+    """Where containers' ports are published on this host, as in `127.0.0.1`; unless given, where the engine does by
+    itself: everywhere."""
 
     message_bytes: Annotated[int, Field(ge=1024)] = 2**20
     """The longest message that is read; a longer one is refused before it is kept in memory."""
     require_signature: bool = False
-    """Take only messages that a producer of the policy file has signed (`worker.signature`)."""
+    """Take only messages that a producer of the policy file has signed."""
     signature_seconds: Annotated[float, Field(ge=60, le=30 * 86_400)] = 86_400
     """For how long a signed message is taken: as long as it may wait for a worker."""
     producer: Name | None = None
@@ -108,15 +120,18 @@ class Settings(BaseSettings):
     """How many pulls a worker process does at a time, and how many other jobs beside them. Listing, cancelling, reading
     logs and taking deployments on have threads of their own."""
     engine_timeout: Annotated[int, Field(ge=1, le=3600)] = 60
-    """The longest that one engine call may take to answer, a pull or a stop's own wait aside."""
+    """The longest that one engine call may take, to the last byte of its answer; a pull, or a stop's own wait,
+    aside."""
     pull_stall_timeout: Seconds = 120
     """The longest that a pull may go without progress; the engine's `Retrying in …` is none."""
     deploy_timeout: Seconds = 1800
+    """A deployment's deadline, and that of a `docker.pull`."""
     health_timeout: Seconds = 60
+    """How long a container may take to become healthy."""
     stable_seconds: Annotated[float, Field(ge=0, le=3600)] = 3
     """How long a container without HEALTHCHECK must run to count as proven."""
     stop_timeout: Annotated[int, Field(ge=0, le=3600)] = 10
-    """How long a container may take to stop before the engine kills it."""
+    """How long a container may take to stop before the engine kills it, unless its deployment says otherwise."""
     lease_seconds: Seconds = 15
     """How long a step or a message stays with a worker that no longer renews it: what a `kill -9` costs.
 
@@ -148,6 +163,7 @@ class Settings(BaseSettings):
     """How long a worker that is told to end waits for what it is at; another one goes on with the rest."""
 
     log_format: Literal["console", "json"] = "console"
+    """For people, or for machines."""
 
     @property
     def heartbeat_seconds(self) -> float:

@@ -100,7 +100,9 @@ PlainText = Annotated[Text, AfterValidator(_check_no_password)]
 VolumeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{1,254}$")]
 PathInside = Annotated[str, StringConstraints(pattern=r"^/[^:\x00-\x1f]{1,1023}$"), AfterValidator(_check_path)]
 ContainerPort = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}/(tcp|udp|sctp)$")]
-HostPort = Annotated[int | Literal["keep"], PlainValidator(_check_host_port)]
+HostPort = Annotated[
+    int | Literal["keep"], PlainValidator(_check_host_port, json_schema_input_type=int | Literal["keep"])
+]
 StopTimeout = Annotated[int, Field(ge=0, le=3600)]
 RestartPolicy = Annotated[str, StringConstraints(pattern=r"^(no|always|unless-stopped|on-failure(:[0-9]{1,4})?)$")]
 User = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$")]
@@ -158,7 +160,9 @@ class StageArguments(Arguments):
     """What is asked for about one stage."""
 
     project: Name
+    """What is deployed: `shop`."""
     stage: Name
+    """Where: `staging`."""
 
     @property
     def where(self) -> str:
@@ -170,8 +174,11 @@ class DeploymentSpec(StageArguments):
     """The arguments of `docker.deploy`, and of `docker.create`."""
 
     image: Image
+    """`registry/repository:tag`, `repository@sha256:…`, or both."""
     credential: Name | None = None
+    """A stored credential's name; unless given, the registry's only one, or none."""
     policy: PullPolicy = "always"
+    """`missing` asks no registry for what the engine has under that name."""
     env: dict[PlainVariable, PlainText] = {}
     """Nothing that looks like a secret: messages, records and containers' labels are read by many."""
     secret_env: dict[VariableName, Text] = {}
@@ -182,16 +189,23 @@ class DeploymentSpec(StageArguments):
     network: NetworkName | None = None
     """One more network beside the shared one; it must exist."""
     aliases: list[Alias] = []
+    """Its names on the networks, in the engine's DNS; an older instance's go over to the new one once it is proven."""
     labels: dict[PlainLabel, PlainText] = {}
+    """For all to read, as `env`."""
     command: list[Text] | None = None
+    """The image's own unless given."""
     user: User | None = None
+    """`user` or `user:group`, by name or number; the image's own unless given."""
     volumes: dict[VolumeName, Annotated[Volume, BeforeValidator(_volume)]] = {}
     """A path, or an object with one, for each named volume."""
     memory: Annotated[int, Field(ge=6 * 1024**2, lt=_ENGINES_INTEGERS)] | None = None
     """Bytes; the engine refuses less than 6 MiB."""
     cpus: Annotated[float, Field(ge=0.01, le=4096)] | None = None
+    """How many processors' time it may use."""
     pids: Annotated[int, Field(ge=1, lt=_ENGINES_INTEGERS)] | None = None
+    """Processes and threads together."""
     read_only: bool = False
+    """Mount its root file system so that nothing can be written."""
     init: bool = True
     """Run the engine's own init as process 1: it hands signals on, and reaps orphans. Not for images that bring one."""
     stop_timeout: StopTimeout | None = None
@@ -200,16 +214,22 @@ class DeploymentSpec(StageArguments):
     """Not `unless-stopped`: an engine that was killed (20.10, 26.1) takes such a one, once it is back, for stopped by
     hand, and leaves it so."""
     instance_id: Name | None = None
+    """The name of this version, for lists and labels; the deployment's id unless given."""
     host: Name | None = None
     """Where the stage is, or else the host with the least to do, unless given."""
     strategy: Strategy | None = None
     """`start-first` proves the new instance while the old one serves; `stop-first` stops that before. Unless given,
     `stop-first` only where the two can't run at once: a fixed host port, or an exclusive volume."""
     keep: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many instances of the stage stay, the new one among them."""
     timeout: Seconds | None = None
+    """Seconds for the whole deployment; `DW_DEPLOY_TIMEOUT` unless given."""
     health: Health = Health()
+    """How it is proven."""
     cutover: Cutover | None = None
+    """The hook that is told, and must agree, before anything old is touched."""
     force: bool = False
+    """Deploy although exactly this is live already."""
 
     @property
     def about(self) -> str:
@@ -250,12 +270,14 @@ class ContainerArguments(Arguments):
     """The arguments of what is done to one container."""
 
     container: ContainerReference
+    """Its id, of which twelve characters are enough, or its exact name."""
 
 
 class StageOrder(StageArguments):
     """The arguments of `docker.stage`: what is to become of all containers of a stage."""
 
     action: Literal["stop", "restart", "remove"]
+    """What is stopped stays so until a restart or a deployment."""
     timeout: StopTimeout | None = None
     """`DW_STOP_TIMEOUT` unless given."""
     force: bool = False
