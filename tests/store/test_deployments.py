@@ -631,10 +631,10 @@ def test_what_has_lost_its_alarm_is_driven_again(records, connection, prefix):
     assert records.ring().steps == [Due("a", Step.PULL, "local")]
 
 
-def test_a_container_without_a_record_is_adopted_once_and_not_beside_a_live_one(records, connection, prefix):
+def test_a_container_without_a_record_is_adopted_once_and_not_beside_one_as_new(records, connection, prefix):
     assert records.adopt("lost", spec(), Found(container_id="c1"), 1.0)
     assert not records.adopt("lost", spec(), Found(container_id="c1"), 1.0)
-    assert not records.adopt("other", spec(), Found(container_id="c2"), 2.0)
+    assert not records.adopt("other", spec(), Found(container_id="c2"), 1.0)
     standing = records.standings(["lost"])["lost"]
     assert (standing.outcome, standing.container_id) == ("adopted", "c1")
     assert connection.hget(f"{prefix}stage:shop/live", "live") == "lost"
@@ -650,6 +650,13 @@ def test_the_version_before_is_adopted_too_at_its_place_unless_it_has_a_record(r
     assert records.live("shop/live") is None
     assert records.adopt("lost", spec(), Found(), 2.0, before.model_copy(update={"image_id": "sha256:x"}))
     assert {each.image_id for each in records.lives("shop/live") if each.deployment_id == "before"} == {"sha256:1"}
+
+
+def test_a_newer_container_than_the_live_one_is_adopted_as_after_an_old_backup(records, connection, prefix):
+    assert records.adopt("old", spec(), Found(container_id="c1"), 1.0)
+    assert records.adopt("new", spec(), Found(container_id="c2"), 2.0)
+    assert connection.hget(f"{prefix}stage:shop/live", "live") == "new"
+    assert [each.deployment_id for each in records.lives("shop/live")] == ["new", "old"]
 
 
 def test_a_rollback_knows_its_image_and_what_it_goes_back_to(records):

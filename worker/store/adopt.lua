@@ -2,10 +2,11 @@
 -- KEYS: the record, the stage, the stage's live ones, its history.
 -- ARGV: key prefix, host, stage, how many deployments are history, seconds that a record stays once it is no longer
 --       history; id, spec, found, when it was made; and the same of the version before, if that is known.
--- Returns 0 if there is a record of it, or the stage has a live one.
+-- Returns 0 if there is a record of it, or the stage has a live one that isn't older, as in a restored backup.
 local prefix = ARGV[1]
 local live = redis.call('HGET', KEYS[2], 'live')
-if redis.call('EXISTS', KEYS[1]) == 1 or (live and redis.call('EXISTS', record_of(prefix, live)) == 1) then
+local live_since = live and redis.call('HGET', record_of(prefix, live), 'created')
+if redis.call('EXISTS', KEYS[1]) == 1 or (live_since and tonumber(live_since) >= tonumber(ARGV[9])) then
   return 0
 end
 local function adopt(id, spec, found, created)
