@@ -1,0 +1,123 @@
+"""What runs in a stage, and orders to it."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli.arguments import Answer, Json, OptionalStage, Stage, StopTimeout, split_stage
+
+if TYPE_CHECKING:
+    from worker.cli import order
+
+app = typer.Typer()
+
+
+@app.command()
+def ps(
+    stage: OptionalStage = None,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Stopped ones too.")] = False,
+    as_json: Json = False,
+    answer_timeout: Answer = 10,
+) -> None:
+    """List the managed containers."""
+    from worker.cli.output import errors_shown, show_json, show_table, urls
+
+    with errors_shown(as_json=as_json):
+        found = _containers(stage, answer_timeout, every=every, as_json=as_json)
+        if as_json:
+            show_json({"containers": found})
+            return
+        # Where there are several hosts, a port is one of its host's.
+        hosts = [each["host"] + " (away)" * each["host_away"] for each in found]
+        if len({each["host"] for each in found}) == 1 and not any(each["host_away"] for each in found):
+            hosts = []
+        rows: list[tuple[str, ...]] = [
+            (
+                f"{each['project']}/{each['stage']}",
+                each["name"],
+                each["image"],
+                each["status"],
+                " ".join(urls(each["ports"], each["host"]) if hosts else urls(each["ports"])),
+            )
+            for each in found
+        ]
+        if hosts:
+            rows = [(*row, host) for row, host in zip(rows, hosts, strict=True)]
+        show_table(("STAGE", "CONTAINER", "IMAGE", "STATUS", "URL", *(("HOST",) if hosts else ())), rows)
+
+
+@app.command()
+def logs(
+    stage: Stage,
+    tail: Annotated[int, typer.Option(help="Lines of each container.")] = 100,
+    as_json: Json = False,
+    answer_timeout: Answer = 10,
+) -> None:
+    """Print the last lines that a stage's containers wrote."""
+    from worker.cli.output import errors_shown, out, show_json
+
+    with errors_shown(as_json=as_json):
+        answers = _each_of(stage, "docker.logs", answer_timeout, tail=tail, as_json=as_json)
+        if as_json:
+            show_json({"logs": answers})
+            return
+        for answer in answers:
+            if len(answers) > 1:
+                out().print(f"[bold]{answer['container_name']}[/]")
+            for line in answer["lines"]:
+                typer.echo(line)
+
+
+@app.command()
+def stop(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
+    """Stop a stage's containers, to stay so until the next restart or deployment."""
+    _order(stage, "stop", answer_timeout, timeout=timeout, as_json=as_json)
+
+
+@app.command()
+def restart(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
+    """Restart a stage's containers, or start them again; their random ports may be others afterwards."""
+    _order(stage, "restart", answer_timeout, timeout=timeout, as_json=as_json)
+
+
+@app.command()
+def rm(
+    stage: Stage,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Running ones too.")] = False,
+    timeout: StopTimeout = None,
+    as_json: Json = False,
+    answer_timeout: Answer = 60,
+) -> None:
+    """Remove a stage's containers."""
+    _order(stage, "remove", answer_timeout, timeout=timeout, force=force, as_json=as_json)
+
+
+def _containers(stage: str | None, timeout: float, *, every: bool, as_json: bool) -> list[dict[str, Any]]:
+    from worker.cli import client
+
+    project, name = split_stage(stage) if stage else (None, None)
+    asked = client.send("docker.list", project=project, stage=name, all=every)
+    if not as_json:
+        import rich.console
+        import rich.table  # noqa: F401  # while a worker answers: to show that will take it
+    found: list[dict[str, Any]] = client.answer(asked, "docker.list", timeout)["containers"]
+    return found
+
+
+def _order(stage: str, action: "order.Action", patience: float, /, *, as_json: bool, **arguments: object) -> None:
+    from worker.cli import order
+    from worker.cli.output import errors_shown
+
+    with errors_shown(as_json=as_json):
+        project, name = split_stage(stage)
+        order.carry_out(action, patience, project=project, stage=name, as_json=as_json, **arguments)
+
+
+def _each_of(stage: str, task: str, patience: float, /, *, as_json: bool, **arguments: object) -> list[dict[str, Any]]:
+    from worker.cli import client
+    from worker.plan import no_container
+
+    found = _containers(stage, patience, every=True, as_json=as_json)
+    if not found:
+        raise no_container(stage)
+    return [client.ask(task, patience, container=each["container_id"], **arguments) for each in found]

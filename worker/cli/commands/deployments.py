@@ -1,0 +1,154 @@
+"""Deploying, and what became of it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.arguments import (
+    Answer,
+    CancelOnInterrupt,
+    Json,
+    Stage,
+    bytes_of,
+    pairs,
+    port_of,
+    split_stage,
+    volume_of,
+)
+
+app = typer.Typer()
+
+
+@app.command("deploy")
+def deploy_(
+    stage: Stage,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", show_default=False)],
+    env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K=V")] = None,
+    secret_env: Annotated[
+        list[str] | None, typer.Option("--secret-env", metavar="K=SEALED", help="As `dw seal` prints it.")
+    ] = None,
+    port: Annotated[
+        list[str] | None,
+        typer.Option("--port", "-p", metavar="PORT[=HOST_PORT|keep]", help="8080, 8080=18080, 53/udp=keep."),
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="K=V")] = None,
+    alias: Annotated[list[str] | None, typer.Option("--alias", help="Name on the network.")] = None,
+    volume: Annotated[
+        list[str] | None,
+        typer.Option("--volume", "-v", metavar="NAME=PATH[:exclusive]", help="Exclusive: in one container at a time."),
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help="512m, 2g, or bytes.")] = None,
+    cpus: Annotated[float | None, typer.Option(help="As in 0.5.")] = None,
+    pids: Annotated[int | None, typer.Option(help="Processes and threads.")] = None,
+    network: Annotated[str | None, typer.Option(help="One more network beside the shared one.")] = None,
+    credential: Annotated[str | None, typer.Option(help="A stored credential's name.")] = None,
+    policy: Annotated[str | None, typer.Option(help="always or missing.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Instances of the stage that stay.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="start-first or stop-first; by itself the latter only where it must be.")
+    ] = None,
+    cutover: Annotated[
+        str | None, typer.Option(metavar="URL", help="Told, by POST, that the new version takes over; must agree.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Where to; by itself where the stage is, or else the least loaded one.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for the whole deployment.")] = None,
+    health_timeout: Annotated[float | None, typer.Option(help="Seconds to become healthy.")] = None,
+    force: Annotated[bool, typer.Option(help="Even if nothing has changed.")] = False,
+    cancel_on_interrupt: CancelOnInterrupt = False,
+    as_json: Json = False,
+) -> None:
+    """Deploy an image to a stage and follow it to its end."""
+    from worker.cli import deploy
+    from worker.cli.output import errors_shown, show_json
+    from worker.spec import DeploymentSpec, parse
+
+    with errors_shown(as_json=as_json):
+        project, stage_name = split_stage(stage)
+        asked: dict[str, Any] = {
+            "project": project,
+            "stage": stage_name,
+            "image": image,
+            "env": pairs("env", env),
+            "secret_env": pairs("secret_env", secret_env),
+            "ports": dict(port_of(each) for each in port) if port else None,
+            "labels": pairs("labels", label),
+            "aliases": alias,
+            "volumes": dict(volume_of(each) for each in volume) if volume else None,
+            "memory": bytes_of(memory) if memory else None,
+            "cpus": cpus,
+            "pids": pids,
+            "network": network,
+            "credential": credential,
+            "policy": policy,
+            "keep": keep,
+            "strategy": strategy,
+            "cutover": {"url": cutover} if cutover else None,
+            "host": host,
+            "timeout": timeout,
+            "health": {"timeout": health_timeout} if health_timeout else None,
+            "force": force or None,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        # Checked here as the worker will: a slip costs no round trip, and a wrong argument never reaches the broker.
+        parse(DeploymentSpec, "dw deploy", given)
+        result = deploy.run("docker.deploy", given, cancels=cancel_on_interrupt)
+        show_json(result) if as_json else deploy.show(result)
+
+
+@app.command()
+def rollback(
+    stage: Stage,
+    to: Annotated[str | None, typer.Option(metavar="DEPLOYMENT", help="Its id, as `dw history` has it.")] = None,
+    cancel_on_interrupt: CancelOnInterrupt = False,
+    as_json: Json = False,
+) -> None:
+    """Deploy again what was live in a stage before, and follow it to its end."""
+    from worker.cli import deploy
+    from worker.cli.output import errors_shown, show_json
+    from worker.spec import RollbackArguments, parse
+
+    with errors_shown(as_json=as_json):
+        project, stage_name = split_stage(stage)
+        given = {"project": project, "stage": stage_name, **({} if to is None else {"to": to})}
+        parse(RollbackArguments, "dw rollback", given)
+        result = deploy.run("docker.rollback", given, cancels=cancel_on_interrupt)
+        show_json(result) if as_json else deploy.show(result)
+
+
+@app.command("history")
+def history_(stage: Stage, as_json: Json = False) -> None:
+    """Show the deployments of a stage, newest first: what became of each, when, how long it took, and why it failed."""
+    from worker.cli import history
+    from worker.cli.output import errors_shown, show_json, show_table
+    from worker.spec import StageArguments, parse
+    from worker.store import deployments
+
+    with errors_shown(as_json=as_json):
+        project, name = split_stage(stage)
+        where = parse(StageArguments, "dw history", {"project": project, "stage": name}).where
+        found = deployments().history(where)
+        if as_json:
+            show_json({"project": project, "stage": name, "deployments": [history.described(each) for each in found]})
+        else:
+            show_table(
+                ("DEPLOYMENT", "WHAT BECAME OF IT"), [(each.deployment_id, history.told(each)) for each in found]
+            )
+
+
+@app.command()
+def cancel(
+    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Its id.", show_default=False)],
+    as_json: Json = False,
+    answer_timeout: Answer = 30,
+) -> None:
+    """End a deployment that is under way, and wait until what it has made is removed."""
+    from worker.cli import deploy
+    from worker.cli.output import errors_shown, out, show_json
+
+    with errors_shown(as_json=as_json):
+        answer = deploy.cancel(deployment, answer_timeout)
+        show_json(answer) if as_json else out().print(deploy.STATES[answer["state"]].format(deployment))
+        if answer["state"] != "cancelled":
+            raise typer.Exit(1)
