@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from functools import cache
+from typing import Literal
 
 import redis
 import structlog
@@ -125,14 +126,25 @@ def _told_of_here() -> Announcement:
         capacity = engine().capacity()
     except DeploymentError as error:
         log.warning("host_without_engine", error=error.message)
-        return Announcement(engine=None, slots=slots)
+        return Announcement(engine=None, slots=slots, trouble=error.message, clock=time.time())
     return Announcement(
         engine=capacity.version,
         cpus=capacity.cpus,
         containers=capacity.running,
         slots=slots,
         free_disk=_free_disk(capacity.folder),
+        network=_network(),
+        clock=time.time(),
     )
+
+
+def _network() -> Literal["spare", "plain", "missing"] | None:
+    try:
+        network = engine().networks.find(settings().network)
+    except DeploymentError as error:
+        log.warning("network_not_seen", error=error.message)
+        return None
+    return "missing" if network is None else "spare" if network.spare else "plain"
 
 
 def _free_disk(folder: str) -> int | None:

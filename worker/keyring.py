@@ -87,6 +87,11 @@ class Keyring:
             return (hashlib.sha256(content.encode()).hexdigest(),)
         return tuple(hmac.digest(key, content.encode(), "sha256").hex() for key in self._fingerprint_keys)
 
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """What tells keys apart, the first one's first; it tells nothing of the keys themselves."""
+        return tuple(hmac.digest(key, b"identity", "sha256").hex()[:8] for key in self._fingerprint_keys)
+
     def check_has_keys(self) -> None:
         """Raises CredentialMissing where there is no key."""
         if not self._fernets:

@@ -10,9 +10,9 @@ from typing import Any
 import structlog
 from celery.exceptions import WorkerShutdown
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
-from celery.worker.control import control_command
+from celery.worker.control import control_command, inspect_command
 
-from worker import log, monitors
+from worker import about, log, monitors
 from worker.driver import driver, send_reconcile
 from worker.engine import close_engine
 from worker.heartbeat import heartbeat
@@ -21,6 +21,7 @@ from worker.keyring import keyring
 from worker.policy import policy
 from worker.settings import SettingsInvalid, settings
 from worker.signature import signing_key
+from worker.version import VERSION
 from worker.watcher import watcher
 
 _M_ARENA_MAX = -8
@@ -77,6 +78,18 @@ def shutdown(_: object, **__: object) -> None:
     """End, as on SIGTERM. Replaces Celery's command of this name, which tells nobody before it does."""
     _told.put(None)
     raise WorkerShutdown(0)
+
+
+@inspect_command(name=about.CONTROL_COMMAND)
+def tell_about(_: object, **__: object) -> dict[str, object]:
+    """What this process is, for `dw doctor`."""
+    return {
+        **about.versions(),
+        "reads": VERSION,
+        "namespace": settings().namespace,
+        "host": settings().host,
+        "keys": keyring().identities,
+    }
 
 
 def _end_in_time() -> None:

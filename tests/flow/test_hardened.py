@@ -181,6 +181,7 @@ def operate(stage):
         ("rollback", where),
         ("restart", where),
         ("rekey",),
+        ("doctor",),
         ("credential", "list"),
         ("credential", "rm", "registry"),
     ):

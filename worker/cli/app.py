@@ -5,7 +5,7 @@ import gc
 
 import typer
 
-from worker.cli.commands import containers, credential, deployments, hosts, secrets
+from worker.cli.commands import containers, credential, deployments, hosts, secrets, watching
 
 app = typer.Typer(
     name="dw",
@@ -13,7 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for each in (deployments, containers, hosts, secrets):
+for each in (deployments, containers, hosts, secrets, watching):
     app.add_typer(each.app)
 app.add_typer(credential.app, name="credential")
 

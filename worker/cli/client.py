@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.celery import app, sign_what_is_sent
+from worker.cli.errors import Unanswered
 from worker.errors import DeploymentError
 from worker.settings import settings
 from worker.version import needed
@@ -24,10 +25,6 @@ sign_what_is_sent()
 if (settings().broker_url or settings().redis_url).startswith("redis"):
     # What ours adds is for those who take messages; who only sends needs none of what it takes to import it.
     app.conf.broker_transport = None
-
-
-class Unanswered(Exception):
-    """Nobody took what was sent, or it could not be sent."""
 
 
 def send(task: str, /, **arguments: object) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from redis.exceptions import NoPermissionError, RedisError
 
-from worker.cli.client import Unanswered
+from worker.cli.errors import Unanswered
 from worker.errors import DeploymentError
 from worker.settings import SettingsInvalid
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import redis
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +26,12 @@ class Announcement(BaseModel):
     """How many jobs beside pulls a worker of it does at a time (`DW_CONCURRENCY`)."""
     free_disk: int | None = None
     """Bytes, where the engine keeps images and containers; None where that isn't the worker's to see."""
+    trouble: str | None = None
+    """Why the engine doesn't answer, in a sentence."""
+    network: Literal["spare", "plain", "missing"] | None = None
+    """Whether the engine has the shared network, and with addresses that are spare; None of older workers."""
+    clock: float | None = None
+    """The time when this was told, by the worker's clock, in seconds since 1970; None of older workers."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Host:
     is_drained: bool
     under_way: int
     """Deployments, and orders to stages, that it is at or has to do."""
+    clock_ahead: float | None
+    """Seconds that its clock is ahead of Redis', and some hundredths less; None of older workers."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +108,20 @@ class Hosts:
                 pipeline.zcard(self._key(f"alarms:{name}"))
             under_way = pipeline.execute()
         now = seconds + microseconds / 1e6
+        announced = {name: Announcement.model_validate_json(text) for name, text in told.items()}
         return sorted(
             (
                 Host(
                     name=name,
-                    told=Announcement.model_validate_json(told[name]),
+                    told=announced[name],
                     silent_for=now - at,
                     is_away=now - at >= self._settings.away_seconds,
                     is_drained=name in drained,
                     under_way=busy,
+                    clock_ahead=None if (clock := announced[name].clock) is None else clock - at,
                 )
                 for (name, at), busy in zip(seen, under_way, strict=True)
-                if name in told
+                if name in announced
             ),
             key=lambda each: each.name,
         )

@@ -1,0 +1,23 @@
+"""What is going on, and what is wrong."""
+
+from typing import Annotated
+
+import typer
+
+from worker.cli.arguments import Json
+
+app = typer.Typer()
+
+
+@app.command()
+def doctor(
+    as_json: Json = False,
+    answer_timeout: Annotated[float, typer.Option(help="Seconds to wait for each host's answer.")] = 5,
+) -> None:
+    """Look at Redis, workers, hosts, engines, keys, queues and deployments, and say what to do."""
+    from worker.cli.output import errors_shown
+
+    with errors_shown(as_json=as_json):
+        from worker.cli import doctor as examination
+
+        examination.run(answer_timeout, as_json=as_json)
