@@ -47,6 +47,7 @@ setup: .venv/ready ## Make .venv from the locked requirements
 .PHONY: test
 test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=26.1 the engine
 	@$(BIN)/python -m compose.rabbitmq
+	@$(BIN)/python -m compose.prometheus_server
 	@$(SERVICES) $(PYTEST)
 
 .PHONY: chaos

@@ -25,6 +25,8 @@ PACKAGE_OF = {
     "htpasswd": "apache2-utils",
     "busybox": "busybox-static",
     "nginx": "nginx",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 APT = ("apt-get", "-qq", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
@@ -53,7 +55,7 @@ def missing(programs: Iterable[str]) -> list[str]:
 
 def ensure(programs: Iterable[str]) -> None:
     """Install the packages of those programs that are missing."""
-    wanted = [PACKAGE_OF[program] for program in missing(programs)]
+    wanted = sorted({PACKAGE_OF[program] for program in missing(programs)})
     if not wanted:
         return
     print(f"packages  installing {' '.join(wanted)}", file=sys.stderr, flush=True)

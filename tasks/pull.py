@@ -4,12 +4,14 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from celery import current_task
 from celery.exceptions import Reject
 
 from tasks.base import Result, operation
 from tasks.prune import clear_away
+from worker import metrics
 from worker.celery import Lane
 from worker.engine import Image, Login, Pulled, PullProgress, engine
 from worker.errors import DeadlineExceeded, DeploymentCancelled, DiskFull
@@ -115,6 +117,7 @@ def fetch(
             on_progress(progress)
 
     pull_once = partial(
+        _counted,
         engine().images.pull,
         reference,
         login=Login(credential.username, credential.password(keyring())) if credential else None,
@@ -130,6 +133,25 @@ def fetch(
         return pull_once()
     except DiskFull as error:
         raise _no_room(reference, reached, freed) from error
+
+
+def _counted(
+    pull: Callable[..., Pulled], *arguments: Any, on_progress: Callable[[PullProgress], None], **named: Any
+) -> Pulled:
+    """Pull, and have metrics know what came of it."""
+    result, size = "failed", 0
+
+    def listen(progress: PullProgress) -> None:
+        nonlocal size
+        size = progress.current
+        on_progress(progress)
+
+    try:
+        pulled = pull(*arguments, on_progress=listen, **named)
+        result = "downloaded" if pulled.downloaded else "present"
+    finally:
+        metrics.pull_ended(result, size)
+    return pulled
 
 
 def _no_room(reference: ImageReference, reached: PullProgress, freed: int) -> DiskFull:

@@ -14,7 +14,7 @@ from tasks.base import Result, operation
 from tasks.ports import follow_changed_ports
 from tasks.standings import standings_of
 from tasks.stop import stop_timeout
-from worker import plan
+from worker import metrics, plan
 from worker.celery import Lane
 from worker.engine import Listed, engine
 from worker.errors import ContainerNotFound, DeploymentError
@@ -76,6 +76,7 @@ def reconcile(_: ReconcileArguments) -> ReconcileResult:
     )
     if any((removed, failed, restored, adopted, result.released, result.resumed, result.moved)):
         log.warning("reconciled", **result.model_dump())
+    metrics.reconciled({kind: len(found) for kind, found in result if isinstance(found, list)})
     return result
 
 

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from redis.exceptions import RedisError
 from vine import promise
 
+from worker import metrics
 from worker.errors import SpecInvalid
 from worker.newer import LEFT_FOR, leave_step, newer_are_there
 from worker.refusal import DEEPEST, has_result, invalid, is_deeper, tell, too_long
@@ -132,6 +133,7 @@ class Consumer(CeleryConsumer):
         log.warning(
             "message_refused", task=ascii(headers.get("task"))[:128], id=ascii(task_id)[:128], error=error.message
         )
+        metrics.message_refused()
         if _is_id(task_id):
             tell(task_id, error)
         message.ack_log_error(log, self.connection_errors)  # type: ignore[attr-defined]  # not in the stubs

@@ -12,7 +12,7 @@ from celery.exceptions import WorkerShutdown
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker.control import control_command, inspect_command
 
-from worker import about, log, monitors
+from worker import about, log, metrics, monitors
 from worker.driver import driver, send_reconcile
 from worker.engine import close_engine
 from worker.heartbeat import heartbeat
@@ -52,6 +52,7 @@ def _check(sender: Any, **_: Any) -> None:
         keyring()
         policy()
         signing_key()
+        metrics.start()
     except SettingsInvalid as error:
         raise SystemExit(str(error)) from None
 

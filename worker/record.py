@@ -250,8 +250,12 @@ class Claim:
     """Why the deployment is being undone or reported as failed."""
     trouble: DeploymentError | None
     """Why the attempt before this one failed."""
+    created: float
+    """When what is asked for was accepted, as all times here in seconds since 1970 by Redis' clock."""
     since: float
-    """When the step began, as all times here in seconds since 1970 by Redis' clock."""
+    """When the step was first due."""
+    was_due: float
+    """When it was due this time: at once, after a pause, or at the end of a dead worker's lease."""
     now: float
     deadline: float
     sure_until: float
@@ -280,6 +284,16 @@ class Claim:
     def elapsed(self) -> float:
         """Seconds since the step began, over all its attempts and pauses."""
         return self.now - self.since + time.monotonic() - self.claimed
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the step was due for before a worker took it."""
+        return max(0.0, self.now - self.was_due)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody has begun with the step before."""
+        return self.was_due == self.since
 
     @property
     def time_left(self) -> float:

@@ -4,7 +4,7 @@ The engine's own variables (`DOCKER_HOST`, `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PAT
 """
 
 from functools import cache
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -163,7 +163,12 @@ class Settings(BaseSettings):
     """How long a worker that is told to end waits for what it is at; another one goes on with the rest."""
 
     log_format: Literal["console", "json"] = "console"
-    """For people, or for machines."""
+    """Log lines for people, or as one JSON object each."""
+    metrics_port: Annotated[int, Field(ge=1, le=_HIGHEST_PORT)] | None = None
+    """Where each worker process answers Prometheus; without it there are no metrics. Several workers of one machine
+    need a port each, or `PROMETHEUS_MULTIPROC_DIR`: then they share one, and each answers for all."""
+    metrics_address: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
+    """The address of that port. Who reaches it needs no password, and learns what hosts and errors there are."""
 
     @property
     def heartbeat_seconds(self) -> float:

@@ -11,6 +11,7 @@ from tasks.base import Operation, Undone, check_redelivery, checked, try_later
 from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
+from worker import metrics
 from worker.celery import app
 from worker.driver import send
 from worker.errors import SpecInvalid
@@ -35,6 +36,9 @@ class Acceptance(Operation):
     track_started = False
     # Nothing is decided without Redis, and an error of Redis would be stored over a deployment under way.
     max_retries = None
+
+    def on_failure(self, exc: BaseException, *_: object) -> None:
+        metrics.request_refused(exc)
 
 
 @app.task(name="docker.deploy", base=Acceptance, bind=True)

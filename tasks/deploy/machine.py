@@ -14,7 +14,7 @@ import structlog
 
 from tasks.base import Operation, pause
 from tasks.deploy import outcome
-from worker import monitors
+from worker import metrics, monitors
 from worker.celery import app
 from worker.driver import driver, lane_of, send
 from worker.errors import DeadlineExceeded, DeploymentCancelled, DeploymentError, EngineUnavailable
@@ -91,7 +91,7 @@ def perform_on(name: Step, deployment_id: str) -> dict[str, Any]:
 
     Raises what `perform` raises of the first. Monitors are shown the others as tasks of their own.
     """
-    answer = last = perform(name, deployment_id)
+    answer = last = perform(name, deployment_id, by_message=True)
     while last["outcome"] == _GOES_ON:
         with monitors.shown(last["next"].task, deployment_id, deployment_id=deployment_id) as shown:
             last = shown.result = perform(last["next"], deployment_id)
@@ -100,7 +100,7 @@ def perform_on(name: Step, deployment_id: str) -> dict[str, Any]:
     return answer
 
 
-def perform(name: Step, deployment_id: str) -> dict[str, Any]:
+def perform(name: Step, deployment_id: str, *, by_message: bool = False) -> dict[str, Any]:
     """Do a step if it is due, and say in a word what came of it.
 
     Raises the error that ends the deployment, so that monitors show this step as the one that failed.
@@ -110,6 +110,8 @@ def perform(name: Step, deployment_id: str) -> dict[str, Any]:
         # A worker that died may have stored progress over the end, and what it had comes again.
         outcome.store_failure_again(deployment_id)
         return {"outcome": "nothing due"}
+    if by_message:
+        metrics.step_begun(claim)
     with (
         structlog.contextvars.bound_contextvars(
             deployment=claim.id, project=claim.asked.project, stage=claim.asked.stage, attempt=claim.attempt
@@ -195,6 +197,7 @@ def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
     moves = None if place == settings().host else place
     _check(claim, deployments().advance(claim, to, found, claim.error, pause=answer.pause, host=moves))
     log.info("step_done", step=claim.step, seconds=seconds[claim.step])
+    metrics.step_done(claim, seconds[claim.step])
     if answer.pause:
         driver().wake()
     elif moves is None and lane_of(to) is lane_of(claim.step) and not driver().is_ending:
@@ -219,9 +222,11 @@ def _failed(claim: Claim, cause: DeploymentError) -> dict[str, Any]:
         deployments().retry(claim, seconds, error)
         driver().wake()
         log.warning("step_retried", step=claim.step, error=error.message, pause=round(seconds, 1))
+        metrics.step_retried(claim, error)
         return {"outcome": "retry", "seconds": seconds, "error": error.message}
     to = after_failure(claim.step, claim.asked, claim.found)
     if deployments().advance(claim, to, claim.found, error) is Committed.COMMITTED:
         log.warning("step_failed", step=claim.step, error=error.message)
+        metrics.step_failed(claim, error)
         send(Due(claim.id, to, settings().host))
     raise error from cause

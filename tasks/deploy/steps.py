@@ -20,7 +20,7 @@ from tasks.deploy.move import hosts_with, instance_elsewhere, tell_others
 from tasks.deploy.share import share
 from tasks.evidence import evidence_of, not_proven, with_evidence
 from tasks.pull import at_hand
-from worker import plan
+from worker import metrics, plan
 from worker.driver import send
 from worker.engine import Container, ContainerRef, Image, Listed, engine, is_half_started
 from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
@@ -32,6 +32,7 @@ from worker.reference import ImageReference
 from worker.settings import settings
 from worker.spec import Cutover
 from worker.store import credentials, deployments, pulled_images
+from worker.store.reading import success
 
 log = structlog.get_logger()
 
@@ -327,10 +328,12 @@ def report(claim: Claim) -> None:
     """Store the result, and give the stage to the deployment that waits for it."""
     tell_others(claim)
     outcome.store(claim)
-    successor = deployments().close(claim)
+    closed = deployments().close(claim)
     log.info("deployment_ended", error=claim.error and repr(claim.error), seconds=claim.found.seconds)
-    if successor:
-        send(successor)
+    if closed.is_first:
+        metrics.deployment_ended(claim, success(claim.asked, claim.found))
+    if closed.due:
+        send(closed.due)
     if claim.found.replaced and not claim.error and claim.spec.cutover:
         try:
             say_retired(claim.spec.cutover, outcome.result(claim))

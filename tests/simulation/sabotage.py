@@ -203,8 +203,8 @@ ALL = {
     "retire one more than asked": Code(steps.promote, "plan.surplus(older, spec.keep)", "plan.surplus(older, 1)"),
     "close before the result is stored": Code(
         steps.report,
-        "outcome.store(claim)\n    successor = deployments().close(claim)",
-        "successor = deployments().close(claim)\n    outcome.store(claim)",
+        "outcome.store(claim)\n    closed = deployments().close(claim)",
+        "closed = deployments().close(claim)\n    outcome.store(claim)",
     ),
     "abandon without a look at the fence": Script(
         "abandon", "redis.call('HGET', KEYS[1], 'fence') ~= ARGV[3] or", "false or"

@@ -9,7 +9,7 @@ from worker.record import Break, Found, Step, Version
 from worker.settings import Settings
 from worker.spec import DeploymentSpec, StageOrder, parse
 from worker.store import Committed, Deployments, Due
-from worker.store.deployments import Mended, NeededImages
+from worker.store.deployments import Mended, NeededImages, Workload
 
 LEASE = 0.3
 TROUBLE = EngineUnavailable("The engine is away.", {"step": "pull"})
@@ -149,11 +149,11 @@ def test_a_stage_has_one_running_and_one_waiting_and_the_newest_waits(records):
     superseded = records.claim("b", Step.REPORT)
     assert type(superseded.error).__name__ == "DeploymentSuperseded"
     assert superseded.error.facts["by"] == "c"
-    assert records.close(superseded) is None
+    assert records.close(superseded).due is None
     assert records.claim("c", Step.PULL) is None
-    assert records.close(records.claim("a", Step.PULL)) == Due("c", Step.PULL, "local")
+    assert records.close(records.claim("a", Step.PULL)).due == Due("c", Step.PULL, "local")
     assert records.claim("c", Step.PULL) is not None
-    assert records.close(records.claim("other", Step.PULL)) is None
+    assert records.close(records.claim("other", Step.PULL)).due is None
 
 
 def test_one_that_waits_is_due_at_its_deadline(records):
@@ -164,7 +164,7 @@ def test_one_that_waits_is_due_at_its_deadline(records):
     records.advance(late, Step.REPORT, Found(), EngineUnavailable("Late."))
     records.close(records.claim("b", Step.REPORT))
     # Nobody waits any more.
-    assert records.close(records.claim("a", Step.PULL)) is None
+    assert records.close(records.claim("a", Step.PULL)).due is None
     assert records.accept("d", spec()).due == Due("d", Step.PULL, "local")
 
 
@@ -177,7 +177,7 @@ def test_another_host_is_told_of_its_own_and_takes_no_others(connection, prefix,
     assert records.accept("c", spec(host="local")).due == Due("b", Step.REPORT, "local")
     assert records.claim("b", Step.REPORT)
     there.accept("d", spec(host="there"))
-    assert records.close(records.claim("a", Step.PULL)) == Due("d", Step.PULL, "there")
+    assert records.close(records.claim("a", Step.PULL)).due == Due("d", Step.PULL, "there")
     assert records.claim("d", Step.PULL) is None
     assert there.claim("d", Step.PULL) is not None
 
@@ -261,7 +261,7 @@ def carry_out(records, deployment_id, asked, error=None):
     """Accept what nothing keeps from beginning, and bring it to its end."""
     step = records.accept(deployment_id, asked).due.step
     records.advance(records.claim(deployment_id, step), Step.REPORT, Found(container_id="c"), error)
-    return records.close(records.claim(deployment_id, Step.REPORT))
+    return records.close(records.claim(deployment_id, Step.REPORT)).due
 
 
 @pytest.mark.parametrize("action", ["stop", "restart", "remove"])
@@ -274,7 +274,7 @@ def test_an_order_has_its_stage_to_itself(records, action):
     assert records.accept("b", spec()).due is None
     records.advance(claim, Step.REPORT, Found())
     assert records.standings(["a"])["a"].success == "done"
-    assert records.close(records.claim("a", Step.REPORT)) == Due("b", Step.PULL, "local")
+    assert records.close(records.claim("a", Step.REPORT)).due == Due("b", Step.PULL, "local")
     assert records.standings(["a"])["a"].outcome == "done"
 
 
@@ -283,7 +283,7 @@ def test_an_order_waits_for_a_deployment_and_takes_the_place_of_what_waits(recor
     records.accept("b", spec())
     assert records.accept("stop", order("stop")).due == Due("b", Step.REPORT, "local")
     assert superseded_by(records, "b") == "stop"
-    assert records.close(records.claim("a", Step.PULL)) == Due("stop", Step.STOP, "local")
+    assert records.close(records.claim("a", Step.PULL)).due == Due("stop", Step.STOP, "local")
     assert records.claim("stop", Step.STOP).order.action == "stop"
 
 
@@ -293,8 +293,8 @@ def test_a_deployment_takes_the_place_of_an_order_that_waits(records):
     assert records.accept("b", spec()).due == Due("stop", Step.REPORT, "local")
     superseded = records.claim("stop", Step.REPORT)
     assert superseded.error.message == "Stopping shop/live was superseded before it began: b takes its place."
-    assert records.close(superseded) is None
-    assert records.close(records.claim("a", Step.PULL)) == Due("b", Step.PULL, "local")
+    assert records.close(superseded).due is None
+    assert records.close(records.claim("a", Step.PULL)).due == Due("b", Step.PULL, "local")
 
 
 def test_a_restart_takes_the_place_of_no_deployment_that_waits(records):
@@ -302,7 +302,7 @@ def test_a_restart_takes_the_place_of_no_deployment_that_waits(records):
     records.accept("b", spec())
     assert records.accept("restart", order("restart")).due == Due("restart", Step.REPORT, "local")
     assert superseded_by(records, "restart") == "b"
-    assert records.close(records.claim("a", Step.PULL)) == Due("b", Step.PULL, "local")
+    assert records.close(records.claim("a", Step.PULL)).due == Due("b", Step.PULL, "local")
 
 
 def test_a_restart_waits_for_a_deployment_that_runs_and_takes_the_place_of_another_order(records):
@@ -310,7 +310,7 @@ def test_a_restart_waits_for_a_deployment_that_runs_and_takes_the_place_of_anoth
     records.accept("stop", order("stop"))
     assert records.accept("restart", order("restart")).due == Due("stop", Step.REPORT, "local")
     assert superseded_by(records, "stop") == "restart"
-    assert records.close(records.claim("a", Step.PULL)) == Due("restart", Step.RESTART, "local")
+    assert records.close(records.claim("a", Step.PULL)).due == Due("restart", Step.RESTART, "local")
 
 
 @pytest.mark.parametrize("action", ["stop", "remove"])
@@ -487,7 +487,7 @@ def test_one_that_is_yet_to_come_can_be_cancelled(records):
     records.accept("waiting", spec())
     assert records.accept("a", spec()).due == Due("a", Step.EXPIRE, "local")
     assert records.claim("a", Step.EXPIRE).broken_off is Break.CANCELLED
-    assert records.close(records.claim("running", Step.PULL)) == Due("waiting", Step.PULL, "local")
+    assert records.close(records.claim("running", Step.PULL)).due == Due("waiting", Step.PULL, "local")
 
 
 def test_what_is_past_its_proof_or_has_ended_is_not_cancelled(records):
@@ -617,8 +617,8 @@ def test_one_that_no_longer_waits_is_neither_superseded_nor_given_the_stage(reco
     records.advance(claimed_later(records, "late", Step.EXPIRE), Step.REPORT, Found(), TROUBLE)
     reporting = records.claim("late", Step.REPORT)
     assert records.accept("b", spec()).due is None
-    assert records.close(records.claim("a", Step.PULL)) == Due("b", Step.PULL, "local")
-    assert records.close(reporting) is None
+    assert records.close(records.claim("a", Step.PULL)).due == Due("b", Step.PULL, "local")
+    assert records.close(reporting).due is None
     assert records.standings(["late"])["late"].error.args == TROUBLE.args
     assert records.claim("b", Step.PULL) is not None
 
@@ -740,3 +740,39 @@ def test_an_order_to_a_stage_needs_no_image(records):
     records.accept("order", order)
     records.accept("waiting", order)
     assert records.needed_images(2) == NeededImages(frozenset(), frozenset())
+
+
+def test_only_one_worker_ends_a_deployment(records):
+    records.accept("a", spec())
+    claim = records.claim("a", Step.PULL)
+    assert records.close(claim).is_first
+    assert not records.close(claim).is_first
+
+
+def test_a_claim_tells_whether_it_is_the_first_and_how_long_it_waited(records):
+    records.accept("a", spec())
+    first = records.claim("a", Step.PULL)
+    assert first.is_first
+    assert first.waited < LEASE
+    assert first.created <= first.since
+    records.retry(first, 0.05, TROUBLE)
+    second = claimed_later(records, "a", Step.PULL)
+    assert not second.is_first
+    assert second.was_due >= first.since + 0.05
+    records.advance(second, Step.CREATE, Found())
+    assert records.claim("a", Step.CREATE).is_first
+
+
+def test_what_is_under_way_is_counted_and_what_has_ended_is_not(records):
+    assert records.workload() == Workload(0, 0, 0, 0, 0)
+    for each in ("a", "b"):
+        records.accept(each, spec(timeout=0.01))
+    records.accept("other", spec("other"))
+    records.close(records.claim("other", Step.PULL))
+    records.claim("a", Step.PULL)
+    seen = records.workload()
+    while not seen.overdue:
+        seen = records.workload()
+    assert (seen.running, seen.waiting) == (1, 1)
+    # Since its deadline, when the one that waits should have been seen to.
+    assert seen.oldest > seen.past_deadline >= seen.overdue

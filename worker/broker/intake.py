@@ -20,6 +20,7 @@ import redis
 import structlog
 from kombu.utils.json import loads
 
+from worker import metrics
 from worker.broker.leases import queue_of
 from worker.refusal import DEEPEST, is_deeper, tell, too_long
 
@@ -184,6 +185,7 @@ class Intake:
 
     def _refuse(self, length: int, task_id: str) -> None:
         error = too_long()
+        metrics.message_refused()
         log.warning("message_refused", queue=self._queue, id=task_id, bytes=length, error=error.message)
         if task_id:
             tell(task_id, error)

@@ -2,12 +2,14 @@
 
 import io
 import json
+import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from http.client import IncompleteRead
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import docker
 import requests
@@ -16,6 +18,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPResponse
 from urllib3.connection import HTTPConnection
 
+from worker import metrics
 from worker.engine.errors import Subject, refused
 from worker.errors import EngineUnavailable
 from worker.interrupt import Interrupt
@@ -29,6 +32,8 @@ An engine that wants to can have 30 times as many taken while one such text is r
 LONGEST_LINE = 2**20
 """Bytes of a line of a pull's answer, or of an event."""
 _FRAME_HEAD = 8
+_VERSION = re.compile(r"^/v[0-9.]+/")
+_VERBS = {"connect", "create", "disconnect", "json", "rename", "restart", "start", "stop", "update", "wait"}
 
 
 class EngineApi(docker.APIClient):
@@ -69,13 +74,18 @@ class EngineApi(docker.APIClient):
 
         Raises also, for `engine_errors` to translate, what urllib3 and http.client raise, and TooLong.
         """
-        deadline = Deadline(options["timeout"])
+        began, deadline, status = time.monotonic(), Deadline(options["timeout"]), 0
         # There is one: all requests are for the engine.
         self._pool = self._pool or _pool(self, self.verify, self.cert)
-        with _of_pool(self._pool) as connection:
-            bound(connection, deadline)
-            answer = _answer(connection, request)
-            body = whole(answer, LONGEST_ANSWER)
+        try:
+            with _of_pool(self._pool) as connection:
+                bound(connection, deadline)
+                answer = _answer(connection, request)
+                body = whole(answer, LONGEST_ANSWER)
+            status = answer.status
+        finally:
+            is_answered = 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR
+            metrics.engine_called(_call(request), time.monotonic() - began, is_answered=is_answered)
         response = cast(HTTPAdapter, self.get_adapter(str(request.url))).build_response(request, answer)
         response.raw = io.BytesIO(body)
         # Where no header tells, requests would guess from all of it, for long.
@@ -197,6 +207,15 @@ def _of_pool(pool: HTTPConnectionPool) -> Iterator[HTTPConnection]:
         yield connection
         unread.pop_all()
     pool._put_conn(connection)  # noqa: SLF001  # as above
+
+
+def _call(request: requests.PreparedRequest) -> str:
+    """What a request asks for, without what it asks it of: `POST /containers/{id}/start`, `GET /containers/json`."""
+    kind, *rest = _VERSION.sub("", urlsplit(str(request.url)).path).lstrip("/").split("/")
+    *names, verb = rest or [""]
+    if verb not in _VERBS:
+        names, verb = rest, ""
+    return f"{request.method} /{kind}{'/{id}' if names else ''}{f'/{verb}' if verb else ''}"
 
 
 def _answer(connection: HTTPConnection, request: requests.PreparedRequest) -> HTTPResponse:

@@ -12,7 +12,7 @@ from worker import address
 from worker.orders import key_prefix
 from worker.settings import settings
 from worker.store.credentials import Credential, Credentials
-from worker.store.deployments import Committed, Deployments, Due, Moved
+from worker.store.deployments import Closed, Committed, Deployments, Due, Moved, Workload
 from worker.store.hosts import Announcement, Host, Hosts, ToldContainer
 from worker.store.images import KnownImages, PulledImages
 from worker.store.nonces import Nonces, Seen
@@ -24,6 +24,7 @@ from worker.store.sealed import Resealed, Sealed
 __all__ = [
     "Announcement",
     "Brought",
+    "Closed",
     "Committed",
     "Credential",
     "Credentials",
@@ -44,10 +45,12 @@ __all__ = [
     "Seen",
     "Standing",
     "ToldContainer",
+    "Workload",
     "connection",
     "credentials",
     "deployments",
     "hosts",
+    "key_prefix",
     "network_lock",
     "nonces",
     "pulled_images",
@@ -58,15 +61,15 @@ __all__ = [
 
 
 @cache
-def connection() -> redis.Redis:
-    """The Redis of this process' settings; its pool is safe to share between threads."""
+def connection(answer_within: float = 10) -> redis.Redis:
+    """The Redis of this process' settings, given so many seconds to answer; threads may share its pool."""
     url = settings().redis_url
     return redis.Redis.from_url(
         address.without_parameters(url),
         **address.tls(url),
         decode_responses=True,
-        socket_timeout=10,
-        socket_connect_timeout=5,
+        socket_timeout=answer_within,
+        socket_connect_timeout=min(5, answer_within),
         health_check_interval=30,
     )
 

@@ -25,6 +25,7 @@ from worker.version import VERSION, needed
 _MOST_ALARMS_AT_ONCE = 100
 _MOST_STAGES_AT_ONCE = 100
 """So many are looked at in one write: what others ask of Redis comes in between."""
+_MOST_RECORDS_AT_ONCE = 500
 _LEASES_KNOWN = 2
 """How long a version counts as there, once nobody says so any more."""
 _STEPS = {step.value for step in Step}
@@ -102,6 +103,31 @@ class Alarms:
 
     steps: Sequence[Due]
     until_next: float | None
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What became of the end of a deployment."""
+
+    is_first: bool
+    """Nobody had ended it before."""
+    due: Due | None
+    """The first step of the one that has the stage now."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a host is at and has yet to do, orders to stages among it; times are in seconds."""
+
+    running: int
+    waiting: int
+    """For their stage."""
+    oldest: float
+    """Since the first of them was accepted; 0 without any, as the others."""
+    overdue: float
+    """For how long the step is due that has waited the longest for a worker."""
+    past_deadline: float
+    """Since the deadline of the one that is the latest."""
 
 
 class Deployments:
@@ -306,9 +332,9 @@ class Deployments:
         """End a claim as if it had never been: the step is due at once."""
         return self._commit(claim, claim.step, claim.found, claim.error, delay=0, attempt=claim.attempt - 1, alarm=0)
 
-    def close(self, claim: Claim) -> Due | None:
-        """End a deployment; returns the first step of the one that has the stage now."""
-        _, successor, step, its_host = self._run(
+    def close(self, claim: Claim) -> Closed:
+        """End a deployment, and give its stage to the one that waits."""
+        is_first, successor, step, its_host = self._run(
             "close",
             keys=[
                 self._record(claim.id),
@@ -328,7 +354,29 @@ class Deployments:
                 claim.error.to_json() if claim.error else "",
             ],
         )
-        return _due(successor, step, its_host)
+        return Closed(bool(is_first), _due(successor, step, its_host))
+
+    def workload(self) -> Workload:
+        """What this host is at and has yet to do. Reads a few fields of each such record, and nothing of ended ones."""
+        ids = [str(each) for each in self._redis.zrange(self._alarms(), 0, -1)]
+        under_way: list[Sequence[str]] = []
+        for first in range(0, len(ids), _MOST_RECORDS_AT_ONCE):
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for each in ids[first : first + _MOST_RECORDS_AT_ONCE]:
+                    pipeline.hmget(self._record(each), "step", "created", "due", "deadline")
+                under_way += [fields for fields in pipeline.execute() if all(fields)]
+        waiting = sum(step == Step.EXPIRE for step, *_ in under_way)
+        now = self._now()
+        first_created, first_due, first_deadline = (
+            min((float(fields[place]) for fields in under_way), default=now) for place in (1, 2, 3)
+        )
+        return Workload(
+            running=len(under_way) - waiting,
+            waiting=waiting,
+            oldest=max(0.0, now - first_created),
+            overdue=max(0.0, now - first_due),
+            past_deadline=max(0.0, now - first_deadline),
+        )
 
     def note_ports(self, deployment_id: str, ports: Mapping[str, int]) -> bool:
         """Have an ended deployment's record say which host ports its container has now; True if these are others.
