@@ -27,6 +27,7 @@ PACKAGE_OF = {
     "nginx": "nginx",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "chromium": "chromium",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 APT = ("apt-get", "-qq", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")
