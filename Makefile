@@ -20,6 +20,9 @@ else
 PYTEST := $(BIN)/pytest $(T)
 endif
 
+# What tests run. Installed first: the private services' network, in which the tests are, has no way to where packages are.
+TEST_PROGRAMS := rabbitmq-server prometheus promtool chromium
+
 ##@ Start here
 
 .PHONY: help
@@ -46,8 +49,7 @@ setup: .venv/ready ## Make .venv from the locked requirements
 
 .PHONY: test
 test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=26.1 the engine
-	@$(BIN)/python -m compose.rabbitmq
-	@$(BIN)/python -m compose.prometheus_server
+	@$(BIN)/python -m compose.packages $(TEST_PROGRAMS)
 	@$(SERVICES) $(PYTEST)
 
 .PHONY: chaos

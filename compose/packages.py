@@ -1,4 +1,7 @@
-"""Debian packages, installed as root where a program is missing; no system service is started."""
+"""Debian packages, installed as root where a program is missing; no system service is started.
+
+python -m compose.packages PROGRAM... installs those of them that are missing, where it may.
+"""
 
 import os
 import shutil
@@ -92,3 +95,13 @@ def _no_services_started() -> Iterator[None]:
         yield
     finally:
         POLICY.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    if can_install():
+        ensure(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -79,16 +79,3 @@ def answers(port: int) -> bool:
             return True
     except (OSError, amqp.AMQPError):
         return False
-
-
-def main() -> None:
-    """Install the package where it is missing, as long as there is a way to where packages are.
-
-    A private engine's services have a network of their own, which has none.
-    """
-    if packages.can_install():
-        packages.ensure(PROGRAMS)
-
-
-if __name__ == "__main__":
-    main()
