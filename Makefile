@@ -50,6 +50,7 @@ setup: .venv/ready ## Make .venv from the locked requirements
 .PHONY: test
 test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=26.1 the engine
 	@$(BIN)/python -m compose.packages $(TEST_PROGRAMS)
+	@$(BIN)/python -m compose.node
 	@$(SERVICES) $(PYTEST)
 
 .PHONY: chaos

@@ -25,7 +25,8 @@ from kombu.exceptions import OperationalError
 from pydantic import BaseModel, ConfigDict
 from redis.exceptions import RedisError
 
-from worker.celery import SHARED_QUEUE, Lane, app
+from worker.address import SHARED_QUEUE
+from worker.celery import Lane, app
 from worker.errors import DeploymentError, EngineUnavailable, PolicyDenied, SpecInvalid, Transient
 from worker.newer import LEFT_FOR, newer_are_there
 from worker.refusal import has_result

@@ -7,7 +7,8 @@ from celery import current_task
 from tasks.base import Result, came_by_shared_queue, operation
 from worker import plan
 from worker.engine import engine
-from worker.listing import ListedContainer, described, told_by_others
+from worker.listing import described, told_by_others
+from worker.results import ListedContainer
 from worker.settings import Name, settings
 from worker.signature import may_touch
 from worker.spec import Arguments, LabelName, Text

@@ -11,6 +11,10 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from redis.connection import parse_url
 
+SHARED_QUEUE = "celery"
+"""What any Celery client sends to unless told otherwise."""
+PATIENCE = {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+"""For how long who sends something, or looks at a result, waits for what isn't there."""
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _BY_TLS = ("rediss://", "amqps://")
 _FIXED = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
@@ -67,6 +71,23 @@ def tls(url: str) -> dict[str, object]:
         named = {name.removeprefix("ssl_"): value for name, value in files.items()}
         return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None, **named}
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **files}
+
+
+def connections(broker_url: str, backend_url: str) -> dict[str, object]:
+    """What Celery needs to send to a broker, and to read results, whoever does it."""
+    return {
+        "broker_url": without_parameters(broker_url),
+        # Not by the address: Flower reads only these, and kombu trusts any server where they are missing.
+        "broker_use_ssl": tls(broker_url),
+        "result_backend": without_parameters(backend_url),
+        "redis_backend_use_ssl": tls(backend_url),
+        # A client whose Redis is down learns it in a second, not in Celery's 19.
+        "result_backend_transport_options": {"retry_policy": PATIENCE},
+        # Anybody who can write to the broker could run code through pickle.
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+    }
 
 
 def without_parameters(url: str) -> str:

@@ -12,11 +12,9 @@ from celery.signals import beat_init, before_task_publish
 from kombu import Queue
 
 from worker import address
+from worker.address import SHARED_QUEUE
 from worker.orders import numbered_by_broker
 from worker.settings import QUICK_THREADS, Settings, SettingsInvalid, settings
-
-SHARED_QUEUE = "celery"
-"""What any Celery client sends to unless told otherwise."""
 
 
 class Lane(StrEnum):
@@ -37,25 +35,13 @@ class Lane(StrEnum):
         return names.get(self, f"dw.{namespace}.{host}/{self}")
 
 
-_PATIENCE = {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
-"""For how long who sends something, or looks at a result, waits for what isn't there."""
-
-
 def _configuration(values: Settings) -> dict[str, object]:
     broker_url = values.broker_url or values.redis_url
     backend_url = values.result_backend or values.redis_url
     queues = [lane.queue(values.namespace, values.host) for lane in Lane]
     return {
-        "broker_url": address.without_parameters(broker_url),
-        # Not by the address: Flower reads only these, and kombu trusts any server where they are missing.
-        "broker_use_ssl": address.tls(broker_url),
+        **address.connections(broker_url, backend_url),
         "broker_transport": f"worker.broker{'' if broker_url.startswith('redis') else '.rabbitmq'}:Transport",
-        "result_backend": address.without_parameters(backend_url),
-        "redis_backend_use_ssl": address.tls(backend_url),
-        # Anybody who can write to the broker could run code through pickle.
-        "task_serializer": "json",
-        "result_serializer": "json",
-        "accept_content": ["json"],
         # Which refuses what no task should see.
         "worker_consumer": "worker.consumer:Consumer",
         # Engine calls are I/O: eight threads cost 70 MB, eight processes 520. Threads know no time limits,
@@ -74,7 +60,7 @@ def _configuration(values: Settings) -> dict[str, object]:
         "broker_transport_options": {
             "slots": {lane.queue(values.namespace, values.host): _slots(values, lane) for lane in Lane},
             "message_bytes": values.message_bytes,
-            **(_leases(values) if broker_url.startswith("redis") else _PATIENCE),
+            **(_leases(values) if broker_url.startswith("redis") else address.PATIENCE),
         },
         "beat_schedule": {
             "prune": {
@@ -87,8 +73,6 @@ def _configuration(values: Settings) -> dict[str, object]:
                 },
             }
         },
-        # A client whose Redis is down learns it in a second, not in Celery's 19.
-        "result_backend_transport_options": {"retry_policy": _PATIENCE},
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }

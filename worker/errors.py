@@ -163,3 +163,7 @@ class DeploymentSuperseded(Permanent):
 
 class CutoverFailed(Permanent):
     """The cut-over hook didn't answer 2xx; one that is away or overloaded may do so later."""
+
+
+class Unanswered(Exception):
+    """None of the contract, but of who asks: nobody took what was sent, it hasn't ended in time, or can't be sent."""

@@ -3,45 +3,13 @@
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from worker.engine import Listed, engine
 from worker.kept import needs_older_key
 from worker.labels import Label
+from worker.results import ListedContainer
 from worker.secrecy import masked
 from worker.settings import settings
 from worker.store import ToldContainer, hosts
-
-
-class ListedContainer(BaseModel):
-    """A managed container."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    container_id: str
-    name: str
-    project: str
-    stage: str
-    instance_id: str
-    deployment_id: str
-    host: str
-    image: str
-    image_id: str
-    digest: str
-    state: str
-    status: str
-    created: str
-    ports: dict[str, int]
-    labels: dict[str, str]
-    host_away: bool = False
-    """Whether nothing is heard of its host: then the rest is what that has told last."""
-    older_key: bool
-    """Whether what its labels keep sealed takes another key than the first, which is so until its next deployment."""
-
-    @property
-    def where(self) -> str:
-        """Its stage, as people write it: `shop/staging`."""
-        return f"{self.project}/{self.stage}"
 
 
 def described(container: Listed) -> ListedContainer:

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import rfc8785
@@ -103,12 +104,26 @@ def sign(body: tuple[Any, ...], headers: dict[str, Any], **_: object) -> None:
 
     Raises SettingsInvalid.
     """
+    if HEADER not in headers and (signature := own_signature(headers["task"], headers["id"], body[1])):
+        headers[HEADER] = signature
+
+
+def own_signature(task: str, task_id: str, arguments: Mapping[str, object]) -> dict[str, object] | None:
+    """What the header of a message that this process sends now has to hold, where it has a key.
+
+    Raises SettingsInvalid.
+    """
     key, producer = signing_key(), settings().producer
-    if key is None or producer is None or HEADER in headers:
-        return
+    return signature_of(key, producer, task, task_id, arguments) if key and producer else None
+
+
+def signature_of(
+    key: Ed25519PrivateKey, producer: str, task: str, task_id: str, arguments: Mapping[str, object]
+) -> dict[str, object]:
+    """What the header of a message that this producer sends now has to hold."""
     unsigned = Signature(producer=producer, time=int(time.time()), nonce=secrets.token_urlsafe(24), value="")
-    text = _signed_text(unsigned, headers["task"], headers["id"], body[1])
-    headers[HEADER] = {**unsigned.model_dump(), "value": base64.b64encode(key.sign(text)).decode()}
+    text = _signed_text(unsigned, task, task_id, arguments)
+    return {**unsigned.model_dump(), "value": base64.b64encode(key.sign(text)).decode()}
 
 
 @cache
@@ -120,8 +135,14 @@ def signing_key() -> Ed25519PrivateKey | None:
     path = settings().signing_key_file
     if (path is None) != (settings().producer is None):
         raise SettingsInvalid("Wrong settings: DW_PRODUCER and DW_SIGNING_KEY_FILE go together: set both, or neither.")
-    if path is None:
-        return None
+    return read_key(path) if path else None
+
+
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """Read the key that a producer signs with.
+
+    Raises SettingsInvalid.
+    """
     wrong = f"Wrong settings: DW_SIGNING_KEY_FILE: {path}"
     try:
         if path.stat().st_mode & 0o077:

@@ -26,6 +26,13 @@ from worker.settings import Name, NetworkName, Seconds, settings
 
 _HIGHEST_PORT = 65_535
 _ENGINES_INTEGERS = 2**63
+ACCEPTED = "accepted"
+"""The validation context of a spec that is read back: this worker's settings were asked when it was accepted."""
+LIVE_BEFORE = "live before"
+"""That of a version which is deployed again: what it holds in the clear was taken when it was asked for."""
+SENT = "sent"
+"""That of what is about to be sent by who has no worker's settings: what hangs on these is the worker's to check."""
+_NEW = {None, SENT}
 _DOCKERS_LABELS = ("com.docker.", "io.docker.", "org.dockerproject.")
 """What Docker keeps for itself: Compose, for one, takes down whatever has its labels."""
 
@@ -48,19 +55,19 @@ def _check_path(text: str) -> str:
 
 
 def _check_not_secret(name: str, info: ValidationInfo) -> str:
-    if info.context is None and is_secret_name(name):
+    if info.context in _NEW and is_secret_name(name):
         raise ValueError("looks like a secret: seal it with dw seal and give it in secret_env")
     return name
 
 
 def _check_no_password(text: str, info: ValidationInfo) -> str:
-    if info.context is None and has_password(text):
+    if info.context in _NEW and has_password(text):
         raise ValueError("holds a URL with a password: seal it with dw seal and give it in secret_env")
     return text
 
 
 def _check_label_not_secret(name: str, info: ValidationInfo) -> str:
-    if info.context is None and is_secret_name(name):
+    if info.context in _NEW and is_secret_name(name):
         raise ValueError("looks like a secret, and labels are for all to read: seal it with dw seal, for secret_env")
     return name
 
@@ -111,11 +118,6 @@ DeploymentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9
 Registry = Annotated[str, AfterValidator(normal_registry)]
 PullPolicy = Literal["always", "missing"]
 Strategy = Literal["start-first", "stop-first"]
-
-ACCEPTED = "accepted"
-"""The validation context of a spec that is read back: this worker's settings were asked when it was accepted."""
-LIVE_BEFORE = "live before"
-"""That of a version which is deployed again: what it holds in the clear was taken when it was asked for."""
 
 
 class Arguments(BaseModel):
@@ -252,9 +254,10 @@ class DeploymentSpec(StageArguments):
     @field_validator("labels")
     @classmethod
     def _labels_are_not_reserved(cls, labels: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        prefix = settings().label_prefix
-        if info.context != ACCEPTED and any(f"{name}.".startswith(f"{prefix}.") for name in labels):
-            raise ValueError(f"labels that begin with {prefix} are docker-watcher's own")
+        if info.context not in {ACCEPTED, SENT}:
+            prefix = settings().label_prefix
+            if any(f"{name}.".startswith(f"{prefix}.") for name in labels):
+                raise ValueError(f"labels that begin with {prefix} are docker-watcher's own")
         if any(name.startswith(_DOCKERS_LABELS) for name in labels):
             raise ValueError("labels that begin with com.docker, io.docker or org.dockerproject are Docker's own")
         return labels

@@ -1,48 +1,25 @@
-"""Asking a worker for something, and waiting for the answer.
+"""Asking a worker for something, and waiting for the answer, as this machine's settings have it (`worker.calls`)."""
 
-Answers are looked up by their id: Celery's own result objects, kept alive by an error's traceback, fail loudly
-when the interpreter ends.
-"""
-
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
-from celery.states import PENDING, READY_STATES
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
-
-from worker.celery import app, sign_what_is_sent
-from worker.cli.errors import Unanswered
-from worker.errors import DeploymentError
+from worker.address import SHARED_QUEUE
+from worker.calls import TAKEN_WITHIN, Calls
 from worker.settings import settings
-from worker.version import needed
-
-_SHORTEST_PAUSE = 0.005
-_LONGEST_PAUSE = 0.05
-
-sign_what_is_sent()
-if (settings().broker_url or settings().redis_url).startswith("redis"):
-    # What ours adds is for those who take messages; who only sends needs none of what it takes to import it.
-    app.conf.broker_transport = None
 
 
 def send(task: str, /, **arguments: object) -> str:
     """Enqueue a task, less arguments that are None, and return its id.
 
-    Raises Unanswered.
+    Raises Unanswered, SettingsInvalid.
     """
-    return send_to(None, task, **arguments)
+    return _calls().send(task, arguments)
 
 
 def send_to(queue: str | None, task: str, /, **arguments: object) -> str:
     """The same by a queue: that of one host, or None for the one of all."""
-    given = {name: value for name, value in arguments.items() if value is not None}
-    try:
-        return app.send_task(task, kwargs=given, retry=False, queue=queue, headers={"dw_needs": needed(given)}).id
-    except (OperationalError, RedisError, RuntimeError) as error:
-        broker, setting = ("The broker", "DW_BROKER_URL") if settings().broker_url else ("Redis", "DW_REDIS_URL")
-        raise Unanswered(f"{broker} can't be reached to send {task} ({_line(error)}): check {setting}.") from None
+    return _calls().send(task, arguments, queue=queue or SHARED_QUEUE)
 
 
 def ask(task: str, patience: float, /, **arguments: object) -> Any:
@@ -50,7 +27,7 @@ def ask(task: str, patience: float, /, **arguments: object) -> Any:
 
     Raises the task's DeploymentError, or Unanswered if none has come after `patience` seconds.
     """
-    return answer(send(task, **arguments), task, patience)
+    return _calls().ask(task, arguments, patience)
 
 
 def answer(task_id: str, task: str, patience: float) -> Any:
@@ -58,9 +35,7 @@ def answer(task_id: str, task: str, patience: float) -> Any:
 
     Raises the task's DeploymentError, or Unanswered if none has come after `patience` seconds.
     """
-    if not has_ended_within(task_id, patience):
-        raise _unanswered(task_id, task, patience)
-    return outcome(task_id)
+    return _calls().answer(task_id, task, patience)
 
 
 def has_ended_within(task_id: str, patience: float) -> bool:
@@ -68,39 +43,15 @@ def has_ended_within(task_id: str, patience: float) -> bool:
 
     Raises Unanswered where Redis is lost.
     """
-    give_up_at = time.monotonic() + patience
-    for pause in _pauses():
-        if _has_ended(task_id):
-            return True
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(pause)
-    raise AssertionError("pauses never end")
+    return _calls().has_ended_within(task_id, patience)
 
 
-def _pauses() -> Iterator[float]:
-    """Short ones first: most answers are there in a few hundredths of a second."""
-    pause = _SHORTEST_PAUSE
-    while True:
-        yield pause
-        pause = min(1.5 * pause, _LONGEST_PAUSE)
-
-
-def follow(task_id: str, task: str, patience: float = 30) -> Iterator[dict[str, Any]]:
+def follow(task_id: str, task: str, patience: float = TAKEN_WITHIN) -> Iterator[dict[str, Any]]:
     """Yield the progress of what a stage was asked for whenever it changes, until it has ended.
 
     Raises Unanswered where no worker takes it within `patience` seconds, or Redis is lost on the way.
     """
-    seen: dict[str, Any] | None = None
-    give_up_at = time.monotonic() + patience
-    while (meta := _meta(task_id))["status"] not in READY_STATES:
-        if meta["status"] == PENDING and time.monotonic() > give_up_at:
-            raise _unanswered(task_id, task, patience)
-        told = meta["result"]
-        if isinstance(told, dict) and "step" in told and told != seen:
-            seen = told
-            yield told
-        time.sleep(_LONGEST_PAUSE)
+    return _calls().follow(task_id, task, patience)
 
 
 def outcome(task_id: str) -> Any:
@@ -108,36 +59,22 @@ def outcome(task_id: str) -> Any:
 
     Raises its DeploymentError.
     """
-    result = _meta(task_id)["result"]
-    if isinstance(result, BaseException):
-        raise result
-    return result
+    return _calls().outcome(task_id)
 
 
-def _unanswered(task_id: str, task: str, patience: float) -> Unanswered:
-    last = _meta(task_id)["result"]
-    if isinstance(last, DeploymentError):  # the state is RETRY
-        return Unanswered(f"{task} has not succeeded within {patience:g} s and is tried again: {last.message}")
-    return Unanswered(
-        f"No worker has answered {task} within {patience:g} s: see that one runs (`celery -A worker worker`) "
-        "and uses the same DW_REDIS_URL and DW_NAMESPACE."
+@cache
+def _calls() -> Calls:
+    values = settings()
+    signs = values.producer or values.signing_key_file
+    return Calls(
+        values.redis_url,
+        broker_url=values.broker_url,
+        result_backend=values.result_backend,
+        sign=_sign if signs else None,
     )
 
 
-def _line(error: Exception) -> str:
-    # Celery's result backend says only that it has tried often enough, and a timeout nothing at all.
-    return " ".join(str(error.__cause__ or error).split()) or "no answer"
+def _sign(task: str, task_id: str, arguments: Mapping[str, object]) -> Mapping[str, object] | None:
+    from worker.signature import own_signature  # noqa: PLC0415  # who has no key needs none of what it takes to sign
 
-
-def _has_ended(task_id: str) -> bool:
-    return _meta(task_id)["status"] in READY_STATES
-
-
-def _meta(task_id: str) -> dict[str, Any]:
-    try:
-        meta: dict[str, Any] = app.backend.get_task_meta(task_id)
-    except (RedisError, RuntimeError) as error:
-        raise Unanswered(
-            f"Redis was lost while {task_id} was awaited ({_line(error)}): what was enqueued goes on once it is back."
-        ) from None
-    return meta
+    return own_signature(task, task_id, arguments)

@@ -1,8 +1,8 @@
 """What `dw` fails with by itself, beside the errors of the contract."""
 
+from worker.errors import Unanswered
 
-class Unanswered(Exception):
-    """Nobody took what was sent, or it could not be sent."""
+__all__ = ["Unanswered", "UsageWrong"]
 
 
 class UsageWrong(Exception):

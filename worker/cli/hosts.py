@@ -9,8 +9,8 @@ from worker.celery import Lane
 from worker.cli import client, deploy
 from worker.cli.output import err, out, show_json, show_table
 from worker.errors import DeploymentError, SpecInvalid
-from worker.listing import ListedContainer
 from worker.record import Version
+from worker.results import ListedContainer
 from worker.settings import settings
 from worker.store import Host, deployments, hosts
 
