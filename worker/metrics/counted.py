@@ -38,7 +38,7 @@ class Counted:
 
     def __init__(self) -> None:
         # When each series began: half as many again, for what no rule here asks.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as prometheus-client has it
         self.registry = CollectorRegistry()
         # Where several processes count together, what one of them knows is in the folder that they share.
         self._own: CollectorRegistry | None = self.registry
