@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 import tasks
 from tasks.base import Result
+from worker.results import DeploymentResult
 from worker.settings import Settings
 from worker.spec import Arguments, DeploymentSpec, RollbackArguments, StageOrder
 
@@ -29,9 +30,9 @@ SECTIONS = {
     "One step": ("pull", "inspect", "ensure_network", "create", "connect", "start", "stop", "restart", "remove"),
     "Upkeep": ("reconcile", "prune"),
 }
-MODELS: Mapping[str, tuple[type[Arguments], type[Result] | None]] = {
-    "deploy": (DeploymentSpec, None),
-    "rollback": (RollbackArguments, None),
+MODELS: Mapping[str, tuple[type[Arguments], type[BaseModel] | None]] = {
+    "deploy": (DeploymentSpec, DeploymentResult),
+    "rollback": (RollbackArguments, DeploymentResult),
     "stage": (StageOrder, None),
 }
 """Of what has a record: its result is stored by whoever ends it."""
@@ -46,6 +47,10 @@ Any Celery client can send these by name, with nothing of this project imported.
 JSON; what is wrong or unknown is refused by its name, as `SpecInvalid`. Each returns a JSON object. A failure is one
 sentence with a [type](errors.md): a plain client finds the sentence in `error.args[0]` and its facts (exit code, last
 log lines, whether a retry can help) in `error.args[1]`.
+
+What asks something of a stage has a record under the message's id. While it runs, the result backend's state is
+`PROGRESS`, and its meta says `step`, for a pull the bytes `current` and `total`, and `waits_for` where it waits for a host
+that is away. Sent again under the same id, it is done once.
 
 Messages go to the queue `celery`; workers send on what is for another host or takes long. Each may be delivered twice:
 what a second run does is said with each.
@@ -115,7 +120,7 @@ def _docstring(of: object) -> str:
 
 def _fields(model: type[BaseModel]) -> Iterator[str]:
     """A list item for each field: name, form, default, meaning; those of objects in it one level deeper."""
-    schema = model.model_json_schema(mode="serialization" if issubclass(model, Result) else "validation")
+    schema = model.model_json_schema(mode="validation" if issubclass(model, Arguments) else "serialization")
     yield from _items(model, schema["properties"], schema.get("$defs", {}))
 
 
