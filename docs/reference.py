@@ -49,8 +49,8 @@ sentence with a [type](errors.md): a plain client finds the sentence in `error.a
 log lines, whether a retry can help) in `error.args[1]`.
 
 What asks something of a stage has a record under the message's id. While it runs, the result backend's state is
-`PROGRESS`, and its meta says `step`, for a pull the bytes `current` and `total`, and `waits_for` where it waits for a host
-that is away. Sent again under the same id, it is done once.
+`PROGRESS`, and its meta says `step`, for a pull the bytes `current` and `total`, and `waits_for` where it waits for a
+host that is away. Sent again under the same id, it is done once.
 
 Messages go to the queue `celery`; workers send on what is for another host or takes long. Each may be delivered twice:
 what a second run does is said with each.
