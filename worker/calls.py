@@ -51,10 +51,12 @@ class Calls:
         self._sign = sign
         self._app = Celery("docker-watcher-client", set_as_current=False)
         self._app.conf.update(address.connections(broker_url or redis_url, result_backend or redis_url))
+        options: dict[str, object] = {**address.PATIENCE}
         if not (broker_url or redis_url).startswith("redis"):
             # Which has the broker say that it has a message.
             self._app.conf.broker_transport = "worker.broker.rabbitmq:Transport"
-            self._app.conf.broker_transport_options = {"slots": {}, "message_bytes": 2**20, **address.PATIENCE}
+            options |= {"slots": {}, "message_bytes": 2**20}
+        self._app.conf.broker_transport_options = options
 
     def close(self) -> None:
         """Close the connections; what was asked for goes on."""

@@ -1,5 +1,6 @@
 """A real worker process, driven by a plain Celery client that imports nothing of this project."""
 
+import base64
 import contextlib
 import os
 import signal
@@ -248,7 +249,7 @@ def flower(stage):
 
 
 @contextlib.contextmanager
-def flower_of(stage):
+def flower_of(stage, **environment):
     """Flower of a stage's installation."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -256,6 +257,8 @@ def flower_of(stage):
 
     def fetch(path, method="GET"):
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+        if login := environment.get("FLOWER_BASIC_AUTH"):
+            request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.read().decode()
@@ -263,7 +266,8 @@ def flower_of(stage):
             return ""
 
     arguments = ("flower", f"--port={port}", "--address=127.0.0.1")
-    with stage.installation.process(*arguments, FLOWER_UNAUTHENTICATED_API="true") as process:
+    fetch.url = f"http://127.0.0.1:{port}"
+    with stage.installation.process(*arguments, **(environment or {"FLOWER_UNAUTHENTICATED_API": "true"})) as process:
         # Only a task whose events it has seen from the first one proves that it listens.
         def hears():
             assert process.poll() is None, "Flower has ended"

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.flow.conftest import Installation, Stage
+from tests.flow.examples import run
+from worker.client import Client
 
 
 class Signer:
@@ -203,6 +205,20 @@ def test_dw_signs_what_it_sends_and_steps_and_reconciling_need_nobodys_signature
     signed = guarded.installation.dw("deploy", where, guarded.image("shop:v2"), "--json", environment=guarded.root)
     assert json.loads(signed.stdout)["state"] == "live", signed.stderr
     assert guarded.installation.dw("prune", "--dry-run", environment=guarded.root).returncode == 0
+
+
+def test_programs_in_python_and_node_sign_what_they_send(guarded, tmp_path):
+    key = guarded.root["DW_SIGNING_KEY_FILE"]
+    url = guarded.installation.redis_url
+    with Client(url, producer="root", signing_key_file=key) as client:
+        live = client.deploy(guarded.project, guarded.name, guarded.image("shop:v1")).result(60)
+        assert [each.container_id for each in client.list(guarded.project)] == [live.container_id]
+    asked = (guarded.project, guarded.name, guarded.image("shop:v2"), "registry")
+    signed = run("deploy.js", tmp_path, *asked, DW_REDIS_URL=url, **guarded.root)
+    assert signed.returncode == 0, signed.stderr
+    assert live.container_id not in [each["Id"] for each in guarded.containers()]
+    unsigned = run("deploy.js", tmp_path, *asked, DW_REDIS_URL=url)
+    assert "PolicyDenied" in unsigned.stderr
 
 
 def test_what_is_signed_is_kept_no_longer_than_its_signature_is_good(guarded, live):

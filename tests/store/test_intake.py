@@ -212,6 +212,24 @@ def test_what_cannot_be_read_is_set_aside(server, queue, send, worker, raw):
     assert server.hlen("dw.unacked") == server.zcard("dw.unacked_index") == 1
 
 
+def test_messages_that_share_a_tag_are_each_leased_acknowledged_and_given_back(server, queue, send, worker):
+    """As those of a client that gives all of them one tag."""
+    for number in range(3):
+        send(number)
+    raws = [json.loads(raw) for raw in server.lrange(queue.name, 0, -1)]
+    server.delete(queue.name)
+    for whole in reversed(raws):
+        whole["properties"]["delivery_tag"] = "celery"
+        server.lpush(queue.name, json.dumps(whole))
+    it = worker()
+    assert it.receive(3) == [0, 1, 2]
+    assert server.hlen("dw.unacked") == server.zcard("dw.unacked_index") == 3
+    it.messages[1].ack()
+    until(lambda: server.hkeys("dw.unacked") == [b"celery", b"celery++"])
+    it.connection.close()
+    assert sorted(worker().receive(2)) == [0, 2]
+
+
 def test_only_the_last_unreadable_ones_are_kept(server, queue, worker):
     server.lpush(queue.name, *range(150))
     worker()

@@ -53,12 +53,15 @@ if #raw > tonumber(ARGV[2]) then
     return {{false, #raw, string.match(string.sub(raw, -{_END_LOOKED_AT}), '"id": ?"([%w_.-]+)"') or ''}}
 end
 local readable, tag = pcall(function() return cjson.decode(raw).properties.delivery_tag end)
--- A tag that somebody else's message has would have that one forgotten.
-if not readable or type(tag) ~= 'string' or redis.call('HEXISTS', unacked, tag) == 1 then
+if not readable or type(tag) ~= 'string' then
     redis.call('LPUSH', unreadable, raw)
     redis.call('LTRIM', unreadable, 0, {_UNREADABLE_KEPT - 1})
     redis.call('RPOP', list)
     return {{false, raw}}
+end
+-- Some clients give all of their messages one tag (celery-ts): one that another message has would have that forgotten.
+while redis.call('HEXISTS', unacked, tag) == 1 do
+    tag = tag .. '+'
 end
 -- In which order deployments are asked for is that of the queue, however slow those are that take them from it.
 local headers, is_numbered = cjson.decode(raw).headers, false
@@ -201,6 +204,7 @@ class Intake:
             message = loads(raw)
             if is_deeper(message, DEEPEST):
                 raise ValueError("it is too deep")  # noqa: TRY301  # as loads says of what is deeper still
+            message["properties"]["delivery_tag"] = tag.decode()
             # Where it is from is not the sender's to say: slots and lanes go by it.
             told = message["properties"].get("delivery_info") or {}
             message["properties"]["delivery_info"] = {

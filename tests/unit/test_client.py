@@ -1,0 +1,51 @@
+"""`worker.client`: typed as the worker's own arguments are, and with nothing of a worker in it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.client import Client, DeploymentOptions
+from worker.spec import DeploymentSpec
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "producers.md"
+
+
+def test_its_options_are_the_arguments_of_a_deployment():
+    named = {"project", "stage", "image"}
+    assert DeploymentOptions.__annotations__.keys() == DeploymentSpec.model_fields.keys() - named
+
+
+def test_importing_it_takes_neither_a_workers_settings_nor_its_app_nor_the_engine():
+    code = """
+import sys
+from worker.client import Client
+from worker.spec import SENT, DeploymentSpec, parse
+parse(DeploymentSpec, "", {"project": "a", "stage": "b", "image": "c", "labels": {"d": "e"}}, SENT)
+print(*{name.partition(".")[0] for name in sys.modules} & {"docker", "tasks"}, "worker.celery" in sys.modules)
+"""
+    environment = {**os.environ, "DW_REDIS_URL": "wrong", "DW_LEASE_SECONDS": "wrong"}
+    told = subprocess.check_output([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True)
+    assert told.strip() == "False"
+
+
+def test_a_wrong_address_is_told_at_once():
+    with pytest.raises(ValueError, match="must start with redis://"):
+        Client("http://127.0.0.1")
+    with pytest.raises(ValueError, match="go together"):
+        Client("redis://127.0.0.1", producer="ci")
+
+
+def test_the_programs_that_the_page_shows_are_those_that_are_tested():
+    shown = re.findall(r'```[a-z]+ title="(docs/examples/[^"]+)"\n(.*?)```', PAGE.read_text(), re.DOTALL)
+    assert {name for name, _ in shown} == {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "docs" / "examples").rglob("*")
+        if path.suffix in {".py", ".sh", ".js"}
+    }
+    for name, text in shown:
+        assert text == (ROOT / name).read_text(), name
