@@ -52,6 +52,7 @@ class Operation(Task):  # type: ignore[type-arg]  # celery-types makes Task gene
     """What all tasks share. Celery swallows a misspelt option in silence, so they are stated once, here."""
 
     abstract = True
+    Request = "worker.monitors:ToldRequest"
     acks_late = True
     throws = (DeploymentError,)
     max_retries: int | None = MOST_RETRIES

@@ -126,3 +126,19 @@ def _sign(body: tuple[Any, ...], headers: dict[str, Any], **_: object) -> None:
 
 
 beat_init.connect(sign_what_is_sent)
+
+
+def _is_flower() -> bool:
+    """Whether `celery … flower` is what loads this; its command line has Flower imported, whatever it is to do."""
+    if "flower.command" not in sys.modules:
+        return False
+    import click  # noqa: PLC0415  # the command line has it, and nobody else needs it
+
+    context = click.get_current_context(silent=True)
+    return context is not None and context.invoked_subcommand == "flower"
+
+
+if _is_flower():
+    from worker.flower import prepare
+
+    prepare(app)

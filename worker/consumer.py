@@ -20,6 +20,7 @@ from vine import promise
 from worker import metrics
 from worker.errors import SpecInvalid
 from worker.newer import LEFT_FOR, leave_step, newer_are_there
+from worker.reference import short
 from worker.refusal import DEEPEST, has_result, invalid, is_deeper, tell, too_long
 from worker.settings import settings
 from worker.signature import UNSIGNED_TASKS
@@ -34,7 +35,7 @@ _OURS = "docker."
 _STEPS = ("docker.deploy.", "docker.stage.")
 _CELERYS_OWN = "celery."
 """Tasks that run other tasks, or whole workflows, for whoever asks."""
-_SHOWN = ("project", "stage", "image", "container", "deployment_id", "network", "action")
+_SHOWN = ("project", "stage", "image", "container", "deployment_id", "network", "action", "to")
 """The arguments that logs, events and Flower show: what a message is about, and nothing that may be secret."""
 _LONGEST = 1024
 _CODINGS = {"", "utf-8", "utf8", "us-ascii", "ascii", "binary"}
@@ -174,7 +175,7 @@ def admit(message: Message, tasks: Mapping[str, object]) -> None:
     message.body = json.dumps([body[0], body[1], {}])
     kept: dict[str, Any] = {
         **headers.model_dump(exclude_unset=True, exclude_none=True),
-        "argsrepr": "()",
+        "argsrepr": title(shown)[:_LONGEST],
         "kwargsrepr": repr(shown)[:_LONGEST],
     }
     if headers.task in UNSIGNED_TASKS and not headers.dw_signature and settings().require_signature:
@@ -184,6 +185,15 @@ def admit(message: Message, tasks: Mapping[str, object]) -> None:
         # Celery would store that it has expired over the result.
         del kept["expires"]
     message.headers = kept
+
+
+def title(shown: Mapping[str, object]) -> str:
+    """What lists call a message: `shop/staging acme/shop:1.4.2`. Ours have no positional arguments to be shown."""
+    texts = {name: value for name, value in shown.items() if isinstance(value, str)}
+    where = "/".join(texts.pop(name) for name in ("project", "stage") if name in texts)
+    if "image" in texts:
+        texts["image"] = short(texts["image"])
+    return " ".join(filter(None, [where, *texts.values()]))
 
 
 def is_for_newer(headers: Headers, tasks: Mapping[str, object]) -> bool:

@@ -61,7 +61,7 @@ class DeploymentError(Exception):
         return self.message
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.message!r})"
+        return f"{type(self).__name__}: {self.message}"
 
     def to_json(self) -> str:
         return json.dumps({"type": type(self).__name__, "message": self.message, "facts": self.facts})
@@ -77,6 +77,11 @@ class DeploymentError(Exception):
     def with_facts(self, **facts: object) -> Self:
         """Return the same error knowing more: what it already says stays as it is."""
         return type(self)(self.message, {**facts, **self.facts})
+
+
+def is_named(name: str) -> bool:
+    """Whether an error of the contract has this name."""
+    return name in _type_names
 
 
 class Transient(DeploymentError):

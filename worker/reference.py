@@ -16,6 +16,14 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST_REPOSITORY = 255
 
 
+def short(text: str) -> str:
+    """What people call an image, whatever it is: `acme/shop:1.4.2`, without the registry and most of the digest."""
+    name, at, digest = text.partition("@sha256:")
+    first, slash, rest = name.partition("/")
+    has_registry = slash and (not {".", ":"}.isdisjoint(first) or first == "localhost")
+    return f"{rest if has_registry else name}{at}{digest[:12]}"
+
+
 @dataclass(frozen=True)
 class ImageReference:
     """`registry/repository:tag`, `…@sha256:…`, or both, in its normalised form."""

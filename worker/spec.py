@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from worker.errors import SpecInvalid
-from worker.reference import ImageReference, normal_registry
+from worker.reference import ImageReference, normal_registry, short
 from worker.secrecy import has_password, is_secret_name
 from worker.settings import Name, NetworkName, Seconds, settings
 
@@ -239,6 +239,11 @@ class DeploymentSpec(StageArguments):
         return f"Deployment of {self.image} to {self.where}"
 
     @property
+    def title(self) -> str:
+        """What lists call it."""
+        return f"{self.where} {short(self.image)}"
+
+    @property
     def facts(self) -> dict[str, object]:
         """What each error about it gives."""
         return {"image": self.image}
@@ -290,6 +295,11 @@ class StageOrder(StageArguments):
     def about(self) -> str:
         """How an error's sentence begins."""
         return f"{_GERUNDS[self.action]} {self.where}"
+
+    @property
+    def title(self) -> str:
+        """What lists call it."""
+        return f"{self.where} {self.action}"
 
     @property
     def facts(self) -> dict[str, object]:

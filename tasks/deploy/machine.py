@@ -77,39 +77,43 @@ def step(name: Step) -> Callable[[StepFunction], StepFunction]:
     def register(function: StepFunction) -> StepFunction:
         _FUNCTIONS[name] = function
 
-        @app.task(name=name.task, base=Operation, ignore_result=True)
-        def run(**named: object) -> dict[str, Any]:
-            return perform_on(name, parse(StepArguments, name.task, named).deployment_id)
+        @app.task(name=name.task, base=Operation, bind=True, ignore_result=True)
+        def run(self: Operation, /, **named: object) -> dict[str, Any]:
+            return perform_on(name, parse(StepArguments, name.task, named).deployment_id, str(self.request.id))
 
         return function
 
     return register
 
 
-def perform_on(name: Step, deployment_id: str) -> dict[str, Any]:
+def perform_on(name: Step, deployment_id: str, task_id: str) -> dict[str, Any]:
     """Do a step if it is due, and those after it as far as they are this worker's; say what came of the first.
 
     Raises what `perform` raises of the first. Monitors are shown the others as tasks of their own.
     """
-    answer = last = perform(name, deployment_id, by_message=True)
+    began = time.monotonic()
+    answer = last = perform(name, deployment_id, task_id, by_message=True)
+    if answer["outcome"] == _GOES_ON:
+        monitors.end_early(task_id, answer, time.monotonic() - began)
     while last["outcome"] == _GOES_ON:
         with monitors.shown(last["next"].task, deployment_id, deployment_id=deployment_id) as shown:
-            last = shown.result = perform(last["next"], deployment_id)
+            last = shown.result = perform(last["next"], deployment_id, shown.id)
         if shown.result is None:
             break
     return answer
 
 
-def perform(name: Step, deployment_id: str, *, by_message: bool = False) -> dict[str, Any]:
+def perform(name: Step, deployment_id: str, task_id: str, *, by_message: bool = False) -> dict[str, Any]:
     """Do a step if it is due, and say in a word what came of it.
 
-    Raises the error that ends the deployment, so that monitors show this step as the one that failed.
+    Raises the error that ends the deployment, so that monitors show this step, as `task_id`, as the one that failed.
     """
     claim = deployments().claim(deployment_id, name)
     if claim is None:
         # A worker that died may have stored progress over the end, and what it had comes again.
         outcome.store_failure_again(deployment_id)
         return {"outcome": "nothing due"}
+    outcome.show(claim, task_id)
     if by_message:
         metrics.step_begun(claim)
     with (

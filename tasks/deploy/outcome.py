@@ -10,7 +10,6 @@ from redis.exceptions import RedisError, ResponseError
 from worker import monitors
 from worker.celery import app
 from worker.engine import PullProgress
-from worker.errors import DeploymentError
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
 from worker.settings import settings
@@ -79,12 +78,26 @@ def follow_progress(claim: Claim, leader: str) -> None:
         step_progress(claim, current=told["current"], total=told["total"])
 
 
+def show(claim: Claim, task_id: str) -> None:
+    """Have monitors show what the deployment and the task that does its step are about, and which step that is."""
+    about = {"deployment_id": claim.id, "project": claim.asked.project, "stage": claim.asked.stage}
+    monitors.describe(task_id, args=claim.asked.title, kwargs=repr({**claim.asked.facts, **about}))
+    told = {} if claim.step is Step.REPORT else {"result": f"step {claim.step}"}
+    monitors.describe(claim.id, args=claim.asked.title, timestamp=claim.created, **told)
+
+
 def store(claim: Claim) -> None:
-    """Store the result of a deployment; a second run stores the same again."""
+    """Store the result of a deployment; a second run stores the same again.
+
+    Celery told monitors that the task was received and started; that it ended is told here.
+    """
     if claim.error is not None:
-        _fail(claim.id, claim.error)
+        _store(claim.id, claim.error, states.FAILURE)
+        monitors.failed(claim.id, claim.error, claim.age)
     else:
-        _succeed(claim.id, result(claim))
+        value = result(claim)
+        _store(claim.id, value, states.SUCCESS)
+        monitors.succeeded(claim.id, value, claim.age)
 
 
 def result(claim: Claim) -> dict[str, object]:
@@ -124,17 +137,6 @@ def of_deployment(deployment_id: str, spec: DeploymentSpec, found: Found, host: 
         "replaced": found.replaced,
         "seconds": found.seconds,
     }
-
-
-def _succeed(deployment_id: str, value: dict[str, object]) -> None:
-    _store(deployment_id, value, states.SUCCESS)
-    # Celery told Flower that the task was received and started; that it ended is ours to tell.
-    monitors.tell("task-succeeded", deployment_id, result=repr(value), runtime=0)
-
-
-def _fail(deployment_id: str, error: DeploymentError) -> None:
-    _store(deployment_id, error, states.FAILURE)
-    monitors.tell("task-failed", deployment_id, exception=repr(error), traceback="")
 
 
 def _store(deployment_id: str, value: object, state: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import structlog
 from celery.worker import state as worker_state
 from celery.worker.control import control_command
-from celery.worker.request import Request
 from redis.exceptions import RedisError
 
 from tasks.cancel import end
 from worker.interrupt import interruptible
+from worker.monitors import ToldRequest
 from worker.store import deployments
 
 log = structlog.get_logger()
@@ -39,7 +39,7 @@ def revoke(_: object, task_id: str | Sequence[str], **__: object) -> dict[str, s
     return {"ok": ", ".join(f"{each}: {state}" for each, state in states.items())}
 
 
-class DeploymentRequest(Request):
+class DeploymentRequest(ToldRequest):
     """The message of a deployment: also a revoked one is accepted, so that it ends as one that was cancelled."""
 
     def revoked(self) -> Any:

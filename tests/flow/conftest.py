@@ -249,34 +249,41 @@ def flower(stage):
 
 
 @contextlib.contextmanager
-def flower_of(stage, **environment):
-    """Flower of a stage's installation."""
+def flower_of(stage, password=""):
+    """Flower of a stage's installation, with a password (`user:password`) or open to this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-
-    def fetch(path, method="GET"):
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
-        if login := environment.get("FLOWER_BASIC_AUTH"):
-            request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return answer.read().decode()
-        except OSError:
-            return ""
-
-    arguments = ("flower", f"--port={port}", "--address=127.0.0.1")
-    fetch.url = f"http://127.0.0.1:{port}"
-    with stage.installation.process(*arguments, **(environment or {"FLOWER_UNAUTHENTICATED_API": "true"})) as process:
+    ask = FlowerClient(f"http://127.0.0.1:{port}", password)
+    given = {"FLOWER_BASIC_AUTH": password} if password else {"FLOWER_UNAUTHENTICATED_API": "true"}
+    with stage.installation.process("flower", f"--port={port}", **given) as process:
         # Only a task whose events it has seen from the first one proves that it listens.
         def hears():
             assert process.poll() is None, "Flower has ended"
             heard = stage.client.send_task("docker.list")
             heard.get(timeout=30)
-            return "SUCCESS" in fetch(f"/api/task/info/{heard.id}")
+            return "SUCCESS" in ask(f"/api/task/info/{heard.id}")
 
         stage.until(hears)
-        yield fetch
+        yield ask
+
+
+@dataclass
+class FlowerClient:
+    """Asks Flower for a path, and gives the page's text, or none where there is no such page."""
+
+    url: str
+    password: str
+
+    def __call__(self, path, method="GET"):
+        request = urllib.request.Request(f"{self.url}{path}", method=method)
+        if self.password:
+            request.add_header("Authorization", f"Basic {base64.b64encode(self.password.encode()).decode()}")
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.read().decode()
+        except OSError:
+            return ""
 
 
 def until(condition, seconds=30):

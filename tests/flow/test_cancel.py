@@ -65,7 +65,7 @@ def test_flower_s_revoke_is_a_cancel(stage, proving, flower):
     assert is_cancelled(stage, sent)
     assert [each["Id"] for each in stage.containers()] == [before["container_id"]]
     # On a busy machine it may not answer in time.
-    stage.until(lambda: json.loads(flower(f"/api/task/info/{sent.id}") or "{}").get("state") == "FAILURE")
+    stage.until(lambda: json.loads(flower(f"/api/task/info/{sent.id}") or "{}").get("state") == "REVOKED")
 
 
 @pytest.mark.alone

@@ -21,8 +21,8 @@ PRODUCERS = ("deploy.py", "poller.py", "deploy.js", "redis.sh", "flower.sh")
 
 @pytest.fixture(scope="module")
 def flower_url(client, engine, installation, worker):
-    with flower_of(Stage(client, engine, installation), FLOWER_BASIC_AUTH="ci:secret") as fetch:
-        yield fetch.url
+    with flower_of(Stage(client, engine, installation), password="ci:secret") as flower:
+        yield flower.url
 
 
 @pytest.fixture
