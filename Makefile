@@ -102,7 +102,7 @@ lint: .venv/ready ## Check style and format
 
 .PHONY: types
 types: .venv/ready ## Check types
-	@$(BIN)/mypy worker tasks compose benchmarks docs
+	@$(BIN)/mypy worker tasks compose benchmarks docs/reference.py
 
 .PHONY: format
 format: .venv/ready ## Mend style and format

@@ -286,6 +286,11 @@ class Claim:
         return self.now - self.since + time.monotonic() - self.claimed
 
     @property
+    def age(self) -> float:
+        """Seconds since it was accepted."""
+        return self.now - self.created + time.monotonic() - self.claimed
+
+    @property
     def waited(self) -> float:
         """Seconds that the step was due for before a worker took it."""
         return max(0.0, self.now - self.was_due)
