@@ -140,8 +140,16 @@ def test_what_has_expired_is_not_done_and_its_caller_is_told(stage, typed):
     assert stage.containers() == []
 
 
-def test_nobody_to_take_it_is_told(second_redis_url):
-    with Client(second_redis_url) as nobody, pytest.raises(Unanswered, match=r"No worker has answered docker\.deploy"):
+@pytest.fixture
+def unserved_url(second_redis_url):
+    """A Redis without workers."""
+    yield second_redis_url
+    with redis.Redis.from_url(second_redis_url) as connection:
+        connection.flushdb()
+
+
+def test_nobody_to_take_it_is_told(unserved_url):
+    with Client(unserved_url) as nobody, pytest.raises(Unanswered, match=r"No worker has answered docker\.deploy"):
         nobody.deploy("shop", "staging", "acme/shop:1").result(0.2)
     with Client("redis://127.0.0.1:1/0") as nobody, pytest.raises(Unanswered, match="can't be reached"):
         nobody.deploy("shop", "staging", "acme/shop:1")
@@ -178,12 +186,12 @@ def test_a_message_of_an_earlier_client_is_taken_as_ever(client, replayed, name)
     assert result["deployment_id"] == task_id
 
 
-def test_what_celery_sends_is_what_is_stored_and_documented(second_redis_url):
+def test_what_celery_sends_is_what_is_stored_and_documented(unserved_url):
     stored = json.loads((STORED / "celery-5.7.0.json").read_bytes())
-    with Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False) as app:
+    with Celery(broker=unserved_url, backend=unserved_url, set_as_current=False) as app:
         _, arguments, _ = json.loads(base64.b64decode(stored["body"]))
         app.send_task("docker.deploy", kwargs=arguments, task_id=stored["headers"]["id"])
-    with redis.Redis.from_url(second_redis_url) as connection:
+    with redis.Redis.from_url(unserved_url) as connection:
         sent = json.loads(connection.rpop(QUEUE))
     for each in (sent, stored):
         for place, name in (("headers", "origin"), ("properties", "reply_to"), ("properties", "delivery_tag")):

@@ -221,7 +221,7 @@ def test_messages_that_share_a_tag_are_each_leased_acknowledged_and_given_back(s
     for whole in reversed(raws):
         whole["properties"]["delivery_tag"] = "celery"
         server.lpush(queue.name, json.dumps(whole))
-    it = worker()
+    it = worker(slots=3)
     assert it.receive(3) == [0, 1, 2]
     assert server.hlen("dw.unacked") == server.zcard("dw.unacked_index") == 3
     it.messages[1].ack()
