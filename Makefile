@@ -51,6 +51,7 @@ setup: .venv/ready ## Make .venv from the locked requirements
 test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=26.1 the engine
 	@$(BIN)/python -m compose.packages $(TEST_PROGRAMS)
 	@$(BIN)/python -m compose.node
+	@$(if $(findstring containers,$(T))$(filter tests,$(T)),$(BIN)/python -m compose.images)
 	@$(SERVICES) $(PYTEST)
 
 .PHONY: chaos
@@ -91,9 +92,9 @@ reference: .venv/ready ## Write the pages on tasks and settings anew from the co
 	@$(BIN)/python -m docs.reference
 
 .PHONY: image
-image: .venv/ready ## The worker's image, built with no network, on a base made here; two minutes, as root on Debian
-	@compose/base.sh
-	@$(SERVICES) $(BIN)/pytest tests/image/worker_image.py
+image: .venv/ready ## The worker's image and compose.yaml, with no network, on a base made here; as root on Debian
+	@$(BIN)/python -m compose.images
+	@$(SERVICES) $(BIN)/pytest tests/containers
 
 .PHONY: lint
 lint: .venv/ready ## Check style and format

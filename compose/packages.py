@@ -35,6 +35,7 @@ PACKAGE_OF = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "chromium": "chromium",
+    "debootstrap": "debootstrap",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 APT = ("apt-get", "-qq", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")

@@ -23,7 +23,8 @@ def pytest_terminal_summary(terminalreporter):
     """Said here, by the one process that has a terminal: the ones that run the tests under xdist have none."""
     if os.environ.get("DW_SERVICES_ENGINE") == "given":
         terminalreporter.write_line(
-            "NOT RUN with a given engine: what needs a private one (a full disk, chaos): run as root, no DOCKER_HOST",
+            "NOT RUN with a given engine: what needs a private one (compose.yaml and the worker's image, chaos, a full "
+            "disk): run as root, no DOCKER_HOST",
             red=True,
         )
     # A failed subtest has what its test has.

@@ -1,0 +1,52 @@
+"""What runs compose.yaml where no registry can be reached: a base for all its images, made here, and Compose itself.
+
+`python -m compose.images` makes and fetches what is missing, as long as there is a way to where packages are.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from compose import engine, packages, release
+from compose.errors import UnavailableError
+from compose.process import REPO
+from compose.state import ROOT
+
+FOLDER = ROOT / "images"
+BASE = FOLDER / "rootfs.tar"
+WHEELS = FOLDER / "wheels"
+#: What the worker's image is made of, besides its base and the wheels.
+SOURCES = (
+    ".dockerignore",
+    "LICENSE",
+    "README.md",
+    "compose/Dockerfile",
+    "pyproject.toml",
+    "requirements-dev.txt",
+    "requirements.txt",
+    "tasks",
+    "worker",
+)
+
+
+def compose() -> Path:
+    """Compose 2, which runs by itself as it does as `docker compose`; fetched if need be."""
+    return release.tool(ROOT / "docker-compose", "docker-compose", "usr/libexec/docker/cli-plugins/docker-compose")
+
+
+def prepare() -> None:
+    """Make the base, fetch wheels and Compose, where they are missing: minutes at the first time."""
+    packages.ensure(["debootstrap"])
+    if subprocess.run([REPO / "compose/base.sh"], check=False).returncode:
+        raise UnavailableError("The base of the images could not be made: what failed is said above.")
+    compose()
+
+
+def main() -> None:
+    """Prepare where a private engine will be started: nothing else runs compose.yaml in tests."""
+    if packages.can_install() and os.environ.get("ENGINE") != engine.PODMAN and engine.given() is None:
+        prepare()
+
+
+if __name__ == "__main__":
+    main()
