@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from worker import address
 from worker.address import SHARED_QUEUE
 from worker.errors import DeploymentError, Unanswered
+from worker.traceparent import HEADER, own_context
 from worker.version import needed
 
 Sign = Callable[[str, str, Mapping[str, object]], Mapping[str, object] | None]
@@ -82,6 +83,8 @@ class Calls:
         headers: dict[str, object] = {"dw_needs": needed(given)}
         if self._sign and (signature := self._sign(task, task_id, given)):
             headers["dw_signature"] = signature
+        if context := own_context():
+            headers[HEADER] = context
         message = self._app.amqp.create_task_message(task_id, task, kwargs=given, expires=expires, ignore_result=None)
         try:
             with self._app.producer_or_acquire() as producer:

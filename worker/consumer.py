@@ -13,7 +13,7 @@ import structlog
 from celery.utils.time import maybe_iso8601
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.message import Message
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from redis.exceptions import RedisError
 from vine import promise
 
@@ -25,6 +25,7 @@ from worker.refusal import DEEPEST, has_result, invalid, is_deeper, tell, too_lo
 from worker.settings import settings
 from worker.signature import UNSIGNED_TASKS
 from worker.spec import DeploymentId
+from worker.traceparent import context_of
 from worker.version import VERSION
 
 log = structlog.get_logger()
@@ -88,6 +89,8 @@ class Headers(BaseModel):
     ignore_result: bool | None = None
     origin: Text | None = None
     dw_signature: dict[str, str | int] | None = None
+    traceparent: Annotated[str | None, BeforeValidator(context_of)] = None
+    """The producer's trace; what is none is dropped, as W3C has it."""
     dw_needs: Annotated[int, Field(ge=1)] | None = None
     """What a worker must be able to read to do it right (`worker.version`)."""
 

@@ -12,7 +12,7 @@ from celery.exceptions import WorkerShutdown
 from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker.control import control_command, inspect_command
 
-from worker import about, log, metrics, monitors
+from worker import about, log, metrics, monitors, tracing
 from worker.driver import driver, send_reconcile
 from worker.engine import close_engine
 from worker.heartbeat import heartbeat
@@ -53,6 +53,7 @@ def _check(sender: Any, **_: Any) -> None:
         policy()
         signing_key()
         metrics.start()
+        tracing.start()
     except SettingsInvalid as error:
         raise SystemExit(str(error)) from None
 
@@ -120,3 +121,4 @@ def _let_go(**_: Any) -> None:
     heartbeat().stop()
     driver().stop()
     close_engine()
+    tracing.stop()

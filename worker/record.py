@@ -260,6 +260,10 @@ class Claim:
     deadline: float
     sure_until: float
     """Until then, by this process' monotonic clock, nobody else can have the step."""
+    troubled: float = 0
+    """When the attempt before this one failed."""
+    traceparent: str | None = None
+    """The trace that the producer was in, as W3C has it (`worker.tracing`)."""
     broken_off: Break | None = None
     interrupt: Interrupt = field(default_factory=Interrupt, repr=False)
     """Ends what waits for the engine, once the step is broken off."""

@@ -22,6 +22,7 @@ from worker.settings import settings
 from worker.signature import check_stage
 from worker.spec import Asked, DeploymentSpec, parse
 from worker.store import deployments, hosts
+from worker.traceparent import HEADER, context_of
 
 
 class Acceptance(Operation):
@@ -67,7 +68,7 @@ def accept(task: Acceptance, choose: Callable[[], tuple[Asked, Version | None]])
             policy().check(asked)
             open_secrets(asked)
         outcome.progress(deployment_id, step="accept")
-        admit(deployment_id, asked, rollback_to)
+        admit(deployment_id, asked, rollback_to, context_of(task.request.get(HEADER)))
     except (RedisError, RuntimeError) as error:
         # It may have been recorded: a second run finds that out.
         try:
@@ -111,12 +112,14 @@ def _wrong_host(reason: str) -> SpecInvalid:
     )
 
 
-def admit(deployment_id: str, asked: Asked, rollback_to: Version | None) -> None:
+def admit(deployment_id: str, asked: Asked, rollback_to: Version | None, traceparent: str | None = None) -> None:
     """Record what is asked for, and have it begin, wait, or end at once; a second run changes nothing.
+
+    `traceparent` is the trace that it was asked for in.
 
     Raises SpecInvalid where it names no host, and no host takes on anything new.
     """
-    accepted = deployments().accept(deployment_id, asked, rollback_to)
+    accepted = deployments().accept(deployment_id, asked, rollback_to, traceparent)
     if accepted.is_nowhere:
         raise _wrong_host("all hosts that are there are drained; end that for one of them with `dw drain HOST --end`")
     if accepted.away:

@@ -14,7 +14,7 @@ import structlog
 
 from tasks.base import Operation, pause
 from tasks.deploy import outcome
-from worker import metrics, monitors
+from worker import metrics, monitors, tracing
 from worker.celery import app
 from worker.driver import driver, lane_of, send
 from worker.errors import DeadlineExceeded, DeploymentCancelled, DeploymentError, EngineUnavailable
@@ -202,6 +202,7 @@ def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
     _check(claim, deployments().advance(claim, to, found, claim.error, pause=answer.pause, host=moves))
     log.info("step_done", step=claim.step, seconds=seconds[claim.step])
     metrics.step_done(claim, seconds[claim.step])
+    tracing.step_ended(claim, "done")
     if answer.pause:
         driver().wake()
     elif moves is None and lane_of(to) is lane_of(claim.step) and not driver().is_ending:
@@ -227,10 +228,12 @@ def _failed(claim: Claim, cause: DeploymentError) -> dict[str, Any]:
         driver().wake()
         log.warning("step_retried", step=claim.step, error=error.message, pause=round(seconds, 1))
         metrics.step_retried(claim, error)
+        tracing.step_ended(claim, "retry", error)
         return {"outcome": "retry", "seconds": seconds, "error": error.message}
     to = after_failure(claim.step, claim.asked, claim.found)
     if deployments().advance(claim, to, claim.found, error) is Committed.COMMITTED:
         log.warning("step_failed", step=claim.step, error=error.message)
         metrics.step_failed(claim, error)
+        tracing.step_ended(claim, "failed", error)
         send(Due(claim.id, to, settings().host))
     raise error from cause

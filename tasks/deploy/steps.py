@@ -20,7 +20,7 @@ from tasks.deploy.move import hosts_with, instance_elsewhere, tell_others
 from tasks.deploy.share import share
 from tasks.evidence import evidence_of, not_proven, with_evidence
 from tasks.pull import at_hand
-from worker import metrics, plan
+from worker import metrics, plan, tracing
 from worker.driver import send
 from worker.engine import Container, ContainerRef, Image, Listed, engine, is_half_started
 from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
@@ -32,7 +32,7 @@ from worker.reference import ImageReference
 from worker.settings import settings
 from worker.spec import Cutover
 from worker.store import credentials, deployments, pulled_images
-from worker.store.reading import success
+from worker.store.reading import ending, success
 
 log = structlog.get_logger()
 
@@ -331,7 +331,10 @@ def report(claim: Claim) -> None:
     closed = deployments().close(claim)
     log.info("deployment_ended", error=claim.error and repr(claim.error), seconds=claim.found.seconds)
     if closed.is_first:
-        metrics.deployment_ended(claim, success(claim.asked, claim.found))
+        result = ending(claim.error, success(claim.asked, claim.found))
+        metrics.deployment_ended(claim, result)
+        tracing.step_ended(claim, "done")
+        tracing.deployment_ended(claim, result)
     if closed.due:
         send(closed.due)
     if claim.found.replaced and not claim.error and claim.spec.cutover:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from worker.errors import DeploymentCancelled, DeploymentError, DeploymentSuperseded
+from worker.errors import DeploymentError
 from worker.record import Claim, Step
 from worker.settings import SettingsInvalid, settings
 from worker.spec import StageOrder
@@ -47,12 +47,9 @@ def start() -> None:
         serve(_counted, settings().metrics_address, port, is_shared=bool(folder))
 
 
-def deployment_ended(claim: Claim, success: str) -> None:
-    """A deployment, or an order to a stage, has ended; told by the one worker that has closed its record.
-
-    `success` is what it ended as where nothing has failed.
-    """
-    result, error = _result(claim.error, success), _kind(claim.error)
+def deployment_ended(claim: Claim, result: str) -> None:
+    """A deployment, or an order to a stage, has ended; told by the one worker that has closed its record."""
+    error = _kind(claim.error)
     if isinstance(claim.asked, StageOrder):
         action = claim.asked.action
         _tell(lambda to: to.stage_orders.labels(action, result, error).inc())
@@ -120,17 +117,6 @@ def _tell(told: "Callable[[Counted], None]") -> None:
     except OSError as error:
         # The shared folder is full, or gone.
         log.warning("metric_not_kept", error=str(error))
-
-
-def _result(error: DeploymentError | None, success: str) -> str:
-    match error:
-        case None:
-            return success
-        case DeploymentCancelled():
-            return "cancelled"
-        case DeploymentSuperseded():
-            return "superseded"
-    return "failed"
 
 
 def _kind(error: BaseException | None) -> str:

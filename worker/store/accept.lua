@@ -5,7 +5,7 @@
 -- ARGV: key prefix, id, the host of who accepts it, stage, what is asked for, seconds to the deadline, first step, report
 --       step, seconds until a sent step counts as lost, what is found already, the deployment that it goes back to or '',
 --       the host that is asked for or '', seconds without a word after which a host is away,
---       what a worker must be able to read for it.
+--       what a worker must be able to read for it, the producer's trace or ''.
 -- Returns {what became of it: nowhere, known, cancelled, running, waiting or superseded; the id whose step is due, the
 --         step, who is to do it; the host that it was given to where that is away}.
 
@@ -91,6 +91,9 @@ redis.call('HSET', KEYS[1], 'spec', ARGV[5], 'host', host, 'stage', stage, 'orde
   'deadline', time + ARGV[6])
 if tonumber(ARGV[14]) > 1 then
   redis.call('HSET', KEYS[1], 'needs', ARGV[14])
+end
+if ARGV[15] ~= '' then
+  redis.call('HSET', KEYS[1], 'traceparent', ARGV[15])
 end
 if ARGV[11] ~= '' then
   redis.call('HSET', KEYS[1], 'rollback_to', ARGV[11])

@@ -172,7 +172,9 @@ class Deployments:
             args=[REMEMBERED_SECONDS],
         )
 
-    def accept(self, deployment_id: str, asked: Asked, rollback_to: Version | None = None) -> Accepted:
+    def accept(
+        self, deployment_id: str, asked: Asked, rollback_to: Version | None = None, traceparent: str | None = None
+    ) -> Accepted:
         """Record what is asked for, which takes its stage or waits for it; a second run changes nothing.
 
         It is for the host that it names; or else for the one where its stage is, unless that is drained; or else for
@@ -206,6 +208,7 @@ class Deployments:
                 host or "",
                 self._settings.away_seconds,
                 needed(asked.model_fields_set),
+                traceparent or "",
             ],
         )
         its_step = _due(due, step, its_host)

@@ -100,6 +100,9 @@ def claim(deployment_id: str, now: float, sure_until: float, record: dict[str, s
         now=now,
         deadline=float(record["deadline"]),
         sure_until=sure_until,
+        # Of an earlier step it is, if that is when this one began or before.
+        troubled=float(record.get("troubled", 0)),
+        traceparent=record.get("traceparent"),
         broken_off=Break.CANCELLED if "cancel" in record and step in ON_FAILURE else None,
     )
 
@@ -138,6 +141,18 @@ def success(asked: Asked, found: Found) -> str:
     if isinstance(asked, StageOrder):
         return "done"
     return "unchanged" if found.unchanged else "live"
+
+
+def ending(error: DeploymentError | None, outcome: str) -> str:
+    """How what has ended is told of: `outcome`, or what became of it instead."""
+    match error:
+        case None:
+            return outcome
+        case DeploymentCancelled():
+            return "cancelled"
+        case DeploymentSuperseded():
+            return "superseded"
+    return "failed"
 
 
 def version(deployment_id: str, spec: str, found: str, created: str, needs: str | None) -> Version:
