@@ -48,6 +48,11 @@ class Scene:
     worker_command: Callable[[Sequence[str]], list[str]] = list
     outcomes: list[tuple[str, bool]] = field(default_factory=list)
 
+    @property
+    def program(self) -> str:
+        """`dw`, as installed beside this Python."""
+        return str(Path(sys.executable).with_name("dw"))
+
     def image(self, tag: str) -> str:
         """The name of a version."""
         return f"{self.repository}:{tag}"
@@ -130,7 +135,7 @@ class Scene:
 
     def _run(self, arguments: Sequence[str], stdin: str = "") -> Answer:
         done = subprocess.run(
-            [Path(sys.executable).with_name("dw"), *arguments],
+            [self.program, *arguments],
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

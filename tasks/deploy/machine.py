@@ -224,6 +224,8 @@ def _failed(claim: Claim, cause: DeploymentError) -> dict[str, Any]:
     error = type(cause)(cause.message, {**claim.asked.facts, **cause.facts, "step": claim.step})
     if claim.step not in ON_FAILURE or (error.retryable and claim.attempt < MOST_ATTEMPTS):
         seconds = pause(claim.attempt)
+        if not _may_have_result(claim):
+            outcome.step_progress(claim, attempt=claim.attempt, trouble=error.message)
         deployments().retry(claim, seconds, error)
         driver().wake()
         log.warning("step_retried", step=claim.step, error=error.message, pause=round(seconds, 1))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 import structlog
 from celery import states
@@ -19,6 +20,9 @@ from worker.store import deployments
 log = structlog.get_logger()
 
 _PROGRESS_EVERY = 0.25
+_MOST_LAYERS_TOLD = 4
+_OF_PULL = ("current", "total", "layers", "layers_done", "at_work")
+"""What is told of a pull. All that ask for one are told the same, four times a second: it is to stay small."""
 
 
 def progress(deployment_id: str, **meta: object) -> None:
@@ -61,7 +65,14 @@ def pull_progress(claim: Claim) -> Callable[[PullProgress], None]:
         nonlocal said_at
         if time.monotonic() - said_at >= _PROGRESS_EVERY:
             said_at = time.monotonic()
-            step_progress(claim, current=pulled.current, total=pulled.total)
+            step_progress(
+                claim,
+                current=pulled.current,
+                total=pulled.total,
+                layers=pulled.layers,
+                layers_done=pulled.layers_done,
+                at_work=[asdict(each) for each in pulled.at_work(_MOST_LAYERS_TOLD)],
+            )
 
     return listen
 
@@ -75,7 +86,8 @@ def follow_progress(claim: Claim, leader: str) -> None:
         return
     told = meta["result"] if meta["status"] == "PROGRESS" else {}
     if told.get("step") == claim.step and "total" in told:
-        step_progress(claim, current=told["current"], total=told["total"])
+        of_pull = {name: told[name] for name in _OF_PULL if name in told}
+        step_progress(claim, waits_for=f"the pull of deployment {leader}", **of_pull)
 
 
 def show(claim: Claim, task_id: str) -> None:

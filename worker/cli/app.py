@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 
 import typer
 
@@ -23,4 +24,13 @@ def main() -> None:
     # A process this short has nothing to collect, and looking for it would be a third of its time: the most at its end.
     gc.disable()
     atexit.register(gc.freeze)
+    _heed_clicolor()
     app()
+
+
+def _heed_clicolor() -> None:
+    """Say by NO_COLOR and FORCE_COLOR, which the libraries heed, what CLICOLOR and CLICOLOR_FORCE say."""
+    if os.environ.get("CLICOLOR_FORCE", "0") != "0":
+        os.environ.setdefault("FORCE_COLOR", "1")
+    elif os.environ.get("CLICOLOR") == "0" and not os.environ.get("FORCE_COLOR"):
+        os.environ.setdefault("NO_COLOR", "1")

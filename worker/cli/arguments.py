@@ -11,6 +11,7 @@ Stage = Annotated[str, typer.Argument(metavar="PROJECT/STAGE", show_default=Fals
 OptionalStage = Annotated[str | None, typer.Argument(metavar="[PROJECT/STAGE]", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Answer = Annotated[float, typer.Option("--answer-timeout", help="Seconds to wait for a worker's answer.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or only send it and print its id.")]
 StopTimeout = Annotated[int | None, typer.Option("--timeout", help="Seconds until the engine kills it.")]
 CancelOnInterrupt = Annotated[
     bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the deployment without asking.")

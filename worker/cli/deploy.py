@@ -6,21 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import typer
-from rich.live import Live
-from rich.text import Text
 
-from worker.cli import client
+from worker.cli import client, progress
 from worker.cli.output import err, out, urls
 
 _CANCELLED_WITHIN = 30
-_STEPS = ("pull", "create", "start", "prove", "promote")
-_ALL_STEPS = (
-    *("pull", "inspect", "create", "connect", "displace", "start"),
-    *("prove", "alias", "cutover", "promote", "drain", "retire"),
-)
-"""With those that a first deployment of an image that is there has no need of."""
-
-
 STATES = {
     "cancelled": "{} is cancelled: what a deployment had made is removed, what an order to a stage had done stays.",
     "cancelling": "Deployment {} is being cancelled, and that isn't done yet: see the workers' logs if it stays so.",
@@ -55,11 +45,27 @@ def run(task: str, arguments: Mapping[str, Any], *, cancels: bool) -> dict[str, 
     Raises the deployment's DeploymentError, Unanswered.
     """
     task_id = client.send(task, **arguments)
+    title = f"{arguments['project']}/{arguments['stage']}", str(arguments.get("image", "goes back"))
     try:
-        return _follow(task_id, task)
+        progress.follow(task_id, task, title)
     except KeyboardInterrupt:
         _interrupted(task_id, cancels=cancels)
         raise typer.Exit(130) from None
+    result: dict[str, Any] = client.outcome(task_id)
+    return result
+
+
+def ask(task: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask for a deployment and wait for nothing.
+
+    Raises Unanswered.
+    """
+    return {"deployment_id": client.send(task, **arguments), "state": "sent"}
+
+
+def show_sent(sent: Mapping[str, Any], stage: str) -> None:
+    """Say what was sent, and how to see what becomes of it."""
+    out().print(f"sent {sent['deployment_id']}; to see what becomes of it: dw history {stage}")
 
 
 def _interrupted(task_id: str, *, cancels: bool) -> None:
@@ -78,16 +84,6 @@ def _is_wanted() -> bool:
         return False
 
 
-def _follow(task_id: str, task: str) -> dict[str, Any]:
-    """Show a deployment's steps until it has ended: live in a terminal, a line a step elsewhere."""
-    if err().is_terminal:
-        _follow_live(task_id, task)
-    else:
-        _follow_in_lines(task_id, task)
-    result: dict[str, Any] = client.outcome(task_id)
-    return result
-
-
 def show(result: dict[str, Any]) -> None:
     """Say what a deployment brought."""
     what = "was live already" if result["state"] == "unchanged" else "is live"
@@ -101,33 +97,3 @@ def show(result: dict[str, Any]) -> None:
     out().print(f"  seconds   {steps}")
     if result["replaced"]:
         out().print(f"  replaced  {', '.join(each[:12] for each in result['replaced'])}")
-
-
-def _follow_in_lines(task_id: str, task: str) -> None:
-    said = None
-    for meta in client.follow(task_id, task):
-        if meta["step"] != said:
-            said = meta["step"]
-            err().print(said)
-
-
-def _follow_live(task_id: str, task: str) -> None:
-    started, view = time.monotonic(), Text()
-    with Live(view, console=err(), transient=True, refresh_per_second=8) as live:
-        for meta in client.follow(task_id, task):
-            live.update(_line(meta, time.monotonic() - started))
-
-
-def _line(meta: dict[str, Any], seconds: float) -> Text:
-    step, line = meta["step"], Text()
-    at = _ALL_STEPS.index(step) if step in _ALL_STEPS else -1
-    for number, name in enumerate(_ALL_STEPS):
-        if name in _STEPS or number == at:
-            style = "green" if number < at else "bold cyan" if number == at else "dim"
-            line.append(f"{name} ", style)
-    if at < 0:
-        line.append(f"{step} ", "bold yellow")
-    if meta.get("total"):
-        line.append(f"{meta['current'] / 1e6:.1f} of {meta['total'] / 1e6:.1f} MB ", "cyan")
-    line.append(f"{seconds:.0f} s", "dim")
-    return line

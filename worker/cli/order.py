@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import typer
 
-from worker.cli import client
+from worker.cli import client, deploy, progress
 from worker.cli.output import err, out, show_json, urls
 from worker.spec import StageOrder, parse
 
@@ -12,31 +12,29 @@ Action = Literal["stop", "restart", "remove"]
 _DONE = {"stop": "stopped", "restart": "restarted", "remove": "removed"}
 
 
-def carry_out(action: Action, patience: float, /, *, as_json: bool, **arguments: object) -> None:
+def carry_out(action: Action, patience: float, /, *, waits: bool, as_json: bool, **arguments: object) -> None:
     """Have an action done to each container of a stage, once no deployment is at it, and say what came of it.
 
     Raises the order's DeploymentError, or Unanswered if no worker takes it within `patience` seconds.
     """
     given = {name: value for name, value in {"action": action, **arguments}.items() if value is not None}
     order = parse(StageOrder, f"dw {action}", given)
+    if not waits:
+        sent = deploy.ask("docker.stage", given)
+        show_json(sent) if as_json else deploy.show_sent(sent, order.where)
+        return
     task_id = client.send("docker.stage", **given)
     try:
-        result = _follow(task_id, patience)
+        progress.follow(task_id, "docker.stage", (order.where, action), patience)
     except KeyboardInterrupt:
         err().print(f"{order.about} goes on; to end it: dw cancel {task_id}")
         raise typer.Exit(130) from None
+    result: dict[str, Any] = client.outcome(task_id)
     if as_json:
         show_json({_DONE[action]: result["containers"]})
         return
     for each in result["containers"]:
         out().print(f"{_DONE[action]} {each['container_name']}{_more(each)}")
-
-
-def _follow(task_id: str, patience: float) -> dict[str, Any]:
-    for _ in client.follow(task_id, "docker.stage", patience):
-        pass
-    result: dict[str, Any] = client.outcome(task_id)
-    return result
 
 
 def _more(container: dict[str, Any]) -> str:

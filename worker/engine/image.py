@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import docker
@@ -21,6 +22,10 @@ from worker.wire import Deadline
 
 MOST_LAYERS = 1000
 _LONGEST_ID = 100
+_AT_WORK = {"Downloading": "downloading", "Verifying Checksum": "verifying", "Extracting": "extracting"}
+_DONE = {"Pull complete", "Already exists"}
+_YET_TO_COME = {"Pulling fs layer", "Waiting", "Download complete"}
+"""What the engine says of a layer that it isn't at just now."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,18 @@ class Login:
     password: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A layer that the engine is at."""
+
+    id: str
+    doing: str
+    """`downloading`, `verifying` or `extracting`."""
+    current: int
+    """Bytes; both are 0 where the engine tells none."""
+    total: int
+
+
 @dataclass
 class PullProgress:
     """Bytes of all layers known so far; `total` grows while the engine learns of layers.
@@ -80,6 +97,22 @@ class PullProgress:
     total: int = 0
     _layers: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
     _said: dict[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    _at_work: dict[str, Layer] = field(default_factory=dict, repr=False)
+    _is_done: dict[str, bool] = field(default_factory=dict, repr=False)
+
+    @property
+    def layers(self) -> int:
+        """How many layers are known so far."""
+        return len(self._is_done)
+
+    @property
+    def layers_done(self) -> int:
+        """How many of them are there, and unpacked."""
+        return sum(self._is_done.values())
+
+    def at_work(self, most: int) -> list[Layer]:
+        """The layers that the engine is at, so many of them at the most."""
+        return list(islice(self._at_work.values(), most))
 
     def take(self, line: Mapping[str, Any]) -> bool:
         """Read a line of the engine's stream, and tell whether something has moved on."""
@@ -92,11 +125,22 @@ class PullProgress:
             self._count(layer, int(detail.get("current", 0)), int(detail["total"]))
         elif status in {"Download complete", "Pull complete"} and known:
             self._count(layer, known[1], known[1])
+        self._note(layer, status, detail)
         said = (status[:_LONGEST_ID], str(detail)[:_LONGEST_ID])
         # The engine's own retries say `Retrying in 5 seconds`; a layer that waits for a download slot, `Waiting`.
         has_moved = self._said.get(layer) != said and not status.startswith(("Retrying in", "Waiting"))
         self._said[layer] = said
         return has_moved
+
+    def _note(self, layer: str, status: str, detail: Mapping[str, Any]) -> None:
+        if status in _AT_WORK:
+            current, total = int(detail.get("current") or 0), int(detail.get("total") or 0)
+            self._at_work[layer] = Layer(layer, _AT_WORK[status], current, total)
+        elif status in _DONE | _YET_TO_COME:
+            self._at_work.pop(layer, None)
+        else:
+            return
+        self._is_done[layer] = status in _DONE
 
     def _count(self, layer: str, current: int, total: int) -> None:
         current_before, total_before = self._layers.get(layer, (0, 0))

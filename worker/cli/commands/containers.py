@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.arguments import Answer, Json, OptionalStage, Stage, StopTimeout, split_stage
+from worker.cli.arguments import Answer, Json, OptionalStage, Stage, StopTimeout, Wait, split_stage
 
 if TYPE_CHECKING:
     from worker.cli import order
@@ -69,15 +69,19 @@ def logs(
 
 
 @app.command()
-def stop(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
+def stop(
+    stage: Stage, timeout: StopTimeout = None, wait: Wait = True, as_json: Json = False, answer_timeout: Answer = 60
+) -> None:
     """Stop a stage's containers, to stay so until the next restart or deployment."""
-    _order(stage, "stop", answer_timeout, timeout=timeout, as_json=as_json)
+    _order(stage, "stop", answer_timeout, waits=wait, timeout=timeout, as_json=as_json)
 
 
 @app.command()
-def restart(stage: Stage, timeout: StopTimeout = None, as_json: Json = False, answer_timeout: Answer = 60) -> None:
+def restart(
+    stage: Stage, timeout: StopTimeout = None, wait: Wait = True, as_json: Json = False, answer_timeout: Answer = 60
+) -> None:
     """Restart a stage's containers, or start them again; their random ports may be others afterwards."""
-    _order(stage, "restart", answer_timeout, timeout=timeout, as_json=as_json)
+    _order(stage, "restart", answer_timeout, waits=wait, timeout=timeout, as_json=as_json)
 
 
 @app.command()
@@ -85,11 +89,12 @@ def rm(
     stage: Stage,
     force: Annotated[bool, typer.Option("--force", "-f", help="Running ones too.")] = False,
     timeout: StopTimeout = None,
+    wait: Wait = True,
     as_json: Json = False,
     answer_timeout: Answer = 60,
 ) -> None:
     """Remove a stage's containers."""
-    _order(stage, "remove", answer_timeout, timeout=timeout, force=force, as_json=as_json)
+    _order(stage, "remove", answer_timeout, waits=wait, timeout=timeout, force=force, as_json=as_json)
 
 
 def _containers(stage: str | None, timeout: float, *, every: bool, as_json: bool) -> list[dict[str, Any]]:
@@ -104,13 +109,15 @@ def _containers(stage: str | None, timeout: float, *, every: bool, as_json: bool
     return found
 
 
-def _order(stage: str, action: "order.Action", patience: float, /, *, as_json: bool, **arguments: object) -> None:
+def _order(
+    stage: str, action: "order.Action", patience: float, /, *, waits: bool, as_json: bool, **arguments: object
+) -> None:
     from worker.cli import order
     from worker.cli.output import errors_shown
 
     with errors_shown(as_json=as_json):
         project, name = split_stage(stage)
-        order.carry_out(action, patience, project=project, stage=name, as_json=as_json, **arguments)
+        order.carry_out(action, patience, project=project, stage=name, waits=waits, as_json=as_json, **arguments)
 
 
 def _each_of(stage: str, task: str, patience: float, /, *, as_json: bool, **arguments: object) -> list[dict[str, Any]]:

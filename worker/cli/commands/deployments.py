@@ -9,6 +9,7 @@ from worker.cli.arguments import (
     CancelOnInterrupt,
     Json,
     Stage,
+    Wait,
     bytes_of,
     pairs,
     port_of,
@@ -56,12 +57,12 @@ def deploy_(
     timeout: Annotated[float | None, typer.Option(help="Seconds for the whole deployment.")] = None,
     health_timeout: Annotated[float | None, typer.Option(help="Seconds to become healthy.")] = None,
     force: Annotated[bool, typer.Option(help="Even if nothing has changed.")] = False,
+    wait: Wait = True,
     cancel_on_interrupt: CancelOnInterrupt = False,
     as_json: Json = False,
 ) -> None:
     """Deploy an image to a stage and follow it to its end."""
-    from worker.cli import deploy
-    from worker.cli.output import errors_shown, show_json
+    from worker.cli.output import errors_shown
     from worker.spec import DeploymentSpec, parse
 
     with errors_shown(as_json=as_json):
@@ -93,28 +94,26 @@ def deploy_(
         given = {name: value for name, value in asked.items() if value is not None}
         # Checked here as the worker will: a slip costs no round trip, and a wrong argument never reaches the broker.
         parse(DeploymentSpec, "dw deploy", given)
-        result = deploy.run("docker.deploy", given, cancels=cancel_on_interrupt)
-        show_json(result) if as_json else deploy.show(result)
+        _carry_out("docker.deploy", given, waits=wait, cancels=cancel_on_interrupt, as_json=as_json)
 
 
 @app.command()
 def rollback(
     stage: Stage,
     to: Annotated[str | None, typer.Option(metavar="DEPLOYMENT", help="Its id, as `dw history` has it.")] = None,
+    wait: Wait = True,
     cancel_on_interrupt: CancelOnInterrupt = False,
     as_json: Json = False,
 ) -> None:
     """Deploy again what was live in a stage before, and follow it to its end."""
-    from worker.cli import deploy
-    from worker.cli.output import errors_shown, show_json
+    from worker.cli.output import errors_shown
     from worker.spec import RollbackArguments, parse
 
     with errors_shown(as_json=as_json):
         project, stage_name = split_stage(stage)
         given = {"project": project, "stage": stage_name, **({} if to is None else {"to": to})}
         parse(RollbackArguments, "dw rollback", given)
-        result = deploy.run("docker.rollback", given, cancels=cancel_on_interrupt)
-        show_json(result) if as_json else deploy.show(result)
+        _carry_out("docker.rollback", given, waits=wait, cancels=cancel_on_interrupt, as_json=as_json)
 
 
 @app.command("history")
@@ -152,3 +151,15 @@ def cancel(
         show_json(answer) if as_json else out().print(deploy.STATES[answer["state"]].format(deployment))
         if answer["state"] != "cancelled":
             raise typer.Exit(1)
+
+
+def _carry_out(task: str, given: dict[str, Any], *, waits: bool, cancels: bool, as_json: bool) -> None:
+    from worker.cli import deploy
+    from worker.cli.output import show_json
+
+    if waits:
+        result = deploy.run(task, given, cancels=cancels)
+        show_json(result) if as_json else deploy.show(result)
+        return
+    sent = deploy.ask(task, given)
+    show_json(sent) if as_json else deploy.show_sent(sent, f"{given['project']}/{given['stage']}")

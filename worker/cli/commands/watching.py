@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.arguments import Json
+from worker.cli.arguments import Json, OptionalStage, split_stage
 
 app = typer.Typer()
 
@@ -21,3 +21,14 @@ def doctor(
         from worker.cli import doctor as examination
 
         examination.run(answer_timeout, as_json=as_json)
+
+
+@app.command("events")
+def events_(stage: OptionalStage = None, as_json: Json = False) -> None:
+    """Show what all workers do, as it happens, until Ctrl-C."""
+    from worker.cli.output import errors_shown
+
+    with errors_shown(as_json=as_json):
+        from worker.cli import events
+
+        events.run("/".join(split_stage(stage)) if stage else None, as_json=as_json)
