@@ -25,6 +25,7 @@ from compose.redis import ACL
 from compose.unprivileged import USER, command
 from tests.flow.conftest import Installation, Stage, page
 from tests.services import remove_managed, required
+from worker.client import Client
 from worker.engine import Engine
 from worker.errors import EngineUnavailable
 from worker.labels import Labels
@@ -158,6 +159,9 @@ def produce(stage):
     assert page(stage.deploy("shop:v2")) == "shop v2"
     asked = [stage.send("docker.list", project=stage.project) for _ in range(2)]
     assert all(each["containers"] for each in ResultSet(asked).join_native(timeout=30))
+    with Client(stage.installation.urls["producer"]) as typed:
+        again = typed.deploy(stage.project, stage.name, stage.image("shop:v2"))
+        assert again.result(60).state == "unchanged"
 
 
 def spoil(stage):
@@ -215,9 +219,9 @@ def operate_hosts(stage, admin):
 def look(stage, port):
     """What Flower shows of the worker and its settings."""
 
-    def fetch(path):
+    def fetch(path, asked=None):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", asked, timeout=10) as answer:
                 return answer.read().decode()
         except OSError:
             return ""
@@ -229,6 +233,8 @@ def look(stage, port):
 
     stage.until(hears)
     stage.until(lambda: "broker_url" in fetch("/api/workers?refresh=1"))
+    asked = json.dumps({"kwargs": {"project": stage.project}}).encode()
+    assert json.loads(fetch("/api/task/apply/docker.list", asked))["state"] == "SUCCESS"
     return fetch("/api/workers") + fetch(f"/worker/{next(iter(json.loads(fetch('/api/workers'))))}")
 
 
