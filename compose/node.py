@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from compose import packages
@@ -19,10 +20,13 @@ def main() -> None:
 
     A private engine's services have a network of their own, with no way to where they are.
     """
-    if packages.can_install():
-        packages.ensure(PROGRAMS)
-    if not packages.missing(PROGRAMS) and not _is_installed():
-        _install()
+    try:
+        if packages.can_install():
+            packages.ensure(PROGRAMS)
+        if not packages.missing(PROGRAMS) and not _is_installed():
+            _install()
+    except UnavailableError as error:
+        sys.exit(f"node: {error}")
 
 
 def _is_installed() -> bool:

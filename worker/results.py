@@ -45,8 +45,12 @@ class Progress(Told):
     current: int | None = None
     """Of a pull, the bytes that are there, of `total` as far as that is known."""
     total: int | None = None
+    layers: int | None = None
+    """How many layers the image has, as far as that is known."""
+    layers_done: int | None = None
+    """How many of them are there, and unpacked."""
     waits_for: str | None = None
-    """What it waits for, where that is a host which is away."""
+    """What it waits for, in words: a host that is away, or another deployment's pull of the same image."""
 
 
 class ListedContainer(Told):
