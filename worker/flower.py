@@ -9,11 +9,13 @@ import json
 import os
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import Celery
 from celery.events.state import Task
 from celery.signals import import_modules
 from flower.events import EventsState
+from kombu.transport import TRANSPORT_ALIASES
 from tornado.options import options
 
 from worker.celery import sign_what_is_sent
@@ -38,10 +40,11 @@ def prepare(app: Celery) -> None:
         setattr(options, name, value)
     options.format_task = readable
     EventsState.Task = _Task
-    # What Flower sends is a producer's, and taken as that; and it knows the queues of kombu's own transports only.
+    # What Flower sends is a producer's, and taken as that.
     sign_what_is_sent()
+    # Flower looks into the queues of brokers whose address has the name of a transport of kombu's: ours go by those.
+    TRANSPORT_ALIASES[urlsplit(app.conf.broker_url).scheme] = app.conf.broker_transport
     app.conf.broker_transport = None
-    app.conf.broker_transport_options = {"confirm_publish": True}
     # Flower has this sent once it has read its options and doesn't listen yet.
     import_modules.connect(_check)
 

@@ -217,7 +217,7 @@ def operate_hosts(stage, admin):
 
 
 def look(stage, port):
-    """What Flower shows of the worker and its settings."""
+    """What Flower shows of the worker, its settings, and the queues."""
 
     def fetch(path, asked=None):
         try:
@@ -235,6 +235,7 @@ def look(stage, port):
     stage.until(lambda: "broker_url" in fetch("/api/workers?refresh=1"))
     asked = json.dumps({"kwargs": {"project": stage.project}}).encode()
     assert json.loads(fetch("/api/task/apply/docker.list", asked))["state"] == "SUCCESS"
+    assert f"dw.{stage.installation.namespace}.local/quick" in fetch("/broker")
     return fetch("/api/workers") + fetch(f"/worker/{next(iter(json.loads(fetch('/api/workers'))))}")
 
 
