@@ -4,6 +4,7 @@ Its own options are all as its users know them (command line, `FLOWER_…` varia
 other defaults, how a task of ours reads, and one rule: who listens to other machines asks for a password.
 """
 
+import ast
 import contextlib
 import json
 import os
@@ -86,8 +87,8 @@ def readable(task: Any) -> Any:
     """Say of a task, a copy of Flower's, what people want to read."""
     if task.state == "STARTED" and task.name not in _OUTLIVE_WORKERS and not _has_worker(task):
         task.state = _LOST
-    with contextlib.suppress(TypeError, ValueError):
-        task.result = json.dumps(json.loads(task.result), indent=2)
+    with contextlib.suppress(SyntaxError, TypeError, ValueError):
+        task.result = json.dumps(ast.literal_eval(task.result), indent=2)
     task.children = sorted(task.children, key=lambda child: child.received or 0)
     # Who described it is no client; and that a deployment is its own root tells nobody anything.
     task.client = task.root = task.parent = None

@@ -3,13 +3,13 @@
 It goes by the dispatcher of this process' consumer, which sends many events at once, from whichever thread they come.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from celery.utils import uuid
+from celery.utils.saferepr import saferepr
 from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 
@@ -45,7 +45,7 @@ def describe(task_id: str, **fields: object) -> None:
 
 def succeeded(task_id: str, result: object, seconds: float) -> None:
     """Tell that a task has ended well, and what with."""
-    tell("task-succeeded", task_id, result=json.dumps(result), runtime=seconds)
+    tell("task-succeeded", task_id, result=saferepr(result), runtime=seconds)
 
 
 def failed(task_id: str, error: BaseException, seconds: float) -> None:

@@ -73,6 +73,8 @@ def pull_progress(claim: Claim) -> Callable[[PullProgress], None]:
                 layers_done=pulled.layers_done,
                 at_work=[asdict(each) for each in pulled.at_work(_MOST_LAYERS_TOLD)],
             )
+            megabytes = f"{pulled.current / 1e6:.0f} of {pulled.total / 1e6:.0f} MB"
+            monitors.describe(claim.id, result=f"step {claim.step}, {megabytes}", timestamp=claim.created)
 
     return listen
 

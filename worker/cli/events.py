@@ -21,7 +21,7 @@ from worker.store import deployments
 _ASK_FOR_A_STAGE = {"docker.deploy", "docker.rollback", "docker.stage"}
 _STEPS = ("docker.deploy.", "docker.stage.")
 _SHOWN_OF_STEPS = {"waiting", "retry"}
-"""Beside their beginnings: the end of one that goes straight on is told when those after it have ended too."""
+"""Beside their beginnings: that one is done is seen from the next one's."""
 _OUTCOMES = re.compile(r"'(?:outcome|state)': '([^']*)'")
 _MOST_REMEMBERED = 10_000
 _PAUSE = 0.5
@@ -79,8 +79,8 @@ class Stream:
         event = replace(event, task=task.name, id=told["uuid"], deployment_id=task.deployment_id, stage=task.stage)
         if what == "succeeded":
             return _succeeded(event, told, task)
-        if what in {"failed", "retried"}:
-            return replace(event, message=_sentence(str(told.get("exception"))), seconds=_since(task, told))
+        if what in {"failed", "retried", "revoked"} and "exception" in told:
+            return replace(event, message=_sentence(str(told["exception"])), seconds=_since(task, told))
         return event
 
     def _known(self, told: Mapping[str, Any], what: str) -> _Task:
