@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from celery.exceptions import WorkerShutdown
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_init, setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker.control import control_command, inspect_command
 
 from worker import about, log, metrics, monitors, tracing
@@ -31,7 +31,16 @@ _told: SimpleQueue[None] = SimpleQueue()
 @setup_logging.connect
 def _log_our_way(loglevel: int, **_: Any) -> None:
     # Celery asks for WARNING unless it is told otherwise; what a deployment does is worth a line.
-    log.configure(settings().log_format, min(loglevel, logging.INFO))
+    log.configure(settings().log_format, min(loglevel, logging.INFO), host=settings().host)
+
+
+@celeryd_init.connect
+def _log_from_the_start(instance: Any, **_: Any) -> None:
+    # Before Celery asks for it, it has said what it thinks of root.
+    log.configure(settings().log_format, host=settings().host)
+    if settings().log_format == "json":
+        # Celery's picture of what it has been told, many lines of it.
+        instance.quiet = True
 
 
 @worker_init.connect

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import structlog
 from celery.exceptions import Ignore, Retry
 from celery.signals import task_received
 from celery.worker.request import Request
@@ -23,6 +24,8 @@ from worker.signature import check_stage
 from worker.spec import Asked, DeploymentSpec, parse
 from worker.store import deployments, hosts
 from worker.traceparent import HEADER, context_of
+
+log = structlog.get_logger()
 
 
 class Acceptance(Operation):
@@ -122,6 +125,7 @@ def admit(deployment_id: str, asked: Asked, rollback_to: Version | None, tracepa
     accepted = deployments().accept(deployment_id, asked, rollback_to, traceparent)
     if accepted.is_nowhere:
         raise _wrong_host("all hosts that are there are drained; end that for one of them with `dw drain HOST --end`")
+    log.info("accepted", **asked.facts, rollback_to=rollback_to and rollback_to.deployment_id)
     if accepted.away:
         waits_for = f"host {accepted.away}, which is away"
         outcome.progress(deployment_id, step="accept", waits_for=waits_for)

@@ -115,11 +115,11 @@ def perform(name: Step, deployment_id: str, task_id: str, *, by_message: bool = 
         return {"outcome": "nothing due"}
     outcome.show(claim, task_id)
     if by_message:
+        # What Celery says of the message's end is about it too (`worker.log`).
+        structlog.contextvars.bind_contextvars(project=claim.asked.project, stage=claim.asked.stage)
         metrics.step_begun(claim)
     with (
-        structlog.contextvars.bound_contextvars(
-            deployment=claim.id, project=claim.asked.project, stage=claim.asked.stage, attempt=claim.attempt
-        ),
+        structlog.contextvars.bound_contextvars(**_told_of(claim)),
         driver().watching(claim),
     ):
         try:
@@ -131,6 +131,21 @@ def perform(name: Step, deployment_id: str, task_id: str, *, by_message: bool = 
         except HandedOn:
             deployments().release(claim)
             return {"outcome": "handed on"}
+
+
+def _told_of(claim: Claim) -> dict[str, object]:
+    """What is on each line that is logged while the claim is held."""
+    asked, traced = claim.asked, {}
+    if claim.traceparent:
+        traced["trace_id"] = claim.traceparent.split("-")[1]
+    return {
+        "deployment": claim.id,
+        "project": asked.project,
+        "stage": asked.stage,
+        "step": claim.step,
+        "attempt": claim.attempt,
+        **traced,
+    }
 
 
 def _done(claim: Claim, function: StepFunction) -> dict[str, Any]:
