@@ -21,7 +21,7 @@ PYTEST := $(BIN)/pytest $(T)
 endif
 
 # What tests run. Installed first: the private services' network, in which the tests are, has no way to where packages are.
-TEST_PROGRAMS := rabbitmq-server prometheus promtool chromium
+TEST_PROGRAMS := rabbitmq-server prometheus promtool chromium fish zsh
 
 ##@ Start here
 

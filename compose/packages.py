@@ -36,6 +36,8 @@ PACKAGE_OF = {
     "promtool": "prometheus",
     "chromium": "chromium",
     "debootstrap": "debootstrap",
+    "fish": "fish",
+    "zsh": "zsh",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 APT = ("apt-get", "-qq", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120")

@@ -1,6 +1,8 @@
 """The command line, as people and scripts use it."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,7 +59,9 @@ def test_a_failed_deployment_is_an_error_in_one_sentence(stage, dw):
     ended = dw("deploy", f"{stage.project}/staging", stage.image("shop:v9"))
     assert ended.returncode == 1
     assert ended.stdout == ""
-    assert stage.image("shop:v9") in ended.stderr.splitlines()[-1]
+    sentence, hint = ended.stderr.splitlines()[-2:]
+    assert stage.image("shop:v9") in sentence
+    assert hint == f"-> dw history {stage.project}/staging shows what was deployed before; nothing was changed"
     ended = dw("deploy", f"{stage.project}/staging", stage.image("shop:v9"), "--json")
     assert ended.returncode == 1
     assert json.loads(ended.stdout)["error"]["type"] == "ImageNotFound"
@@ -130,3 +134,45 @@ def test_without_redis_dw_says_so(dw):
     ended = dw("ps", environment={"DW_REDIS_URL": "redis://127.0.0.1:1/0"})
     assert ended.returncode == 1
     assert "DW_REDIS_URL" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence", "to_do"),
+    [
+        (("deploy",), "Missing argument 'PROJECT/STAGE'", "dw deploy --help"),
+        (("deploy", "a/b", "image", "--nope"), "No such option: --nope", "dw deploy --help"),
+        (("deplo",), "Did you mean 'deploy'", "dw --help"),
+        (("credential", "add", "x"), "Missing option '--registry'", "dw credential add --help"),
+        (("ps", "--answer-timeout", "soon"), "'--answer-timeout'", "dw ps --help"),
+    ],
+)
+def test_a_command_line_that_is_wrong_is_told_in_a_sentence(dw, arguments, sentence, to_do):
+    ended = dw(*arguments)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    said, hint = ended.stderr.splitlines()
+    assert sentence in said
+    assert hint.startswith(f"-> {to_do} ")
+    error = json.loads(dw(*arguments, "--json").stdout)["error"]
+    assert error.keys() == {"type", "message", "facts", "hint"}
+    assert error["type"] == "UsageWrong"
+    assert sentence in error["message"]
+
+
+def test_a_wrong_setting_is_an_error_as_any_other(dw):
+    ended = dw("ps", environment={"DW_LEASE_SECONDS": "soon"})
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "DW_LEASE_SECONDS" in ended.stderr
+    told = json.loads(dw("ps", "--json", environment={"DW_LEASE_SECONDS": "soon"}).stdout)
+    assert told["error"]["type"] == "SettingsInvalid"
+
+
+def test_who_reads_no_further_hears_no_complaint(live, installation):
+    command = f"'{Path(sys.executable).with_name('dw')}' history {live} | true; echo ${{PIPESTATUS[0]}}"
+    ended = installation.run("bash", "-c", command)
+    assert ended.stderr == ""
+    assert ended.stdout.split() in (["0"], ["1"])
+
+
+def test_it_says_its_version(dw):
+    assert dw("--version").stdout.startswith("dw 0.")

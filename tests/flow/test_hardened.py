@@ -343,7 +343,8 @@ def test_a_redis_that_refuses_is_told_in_a_sentence_without_its_password(hardene
     for arguments in (("ps",), ("history", "shop/live")):
         ended = hardened.dw(*arguments, environment={"DW_REDIS_URL": address})
         assert ended.returncode == 1
-        (sentence,) = ended.stderr.splitlines()
+        sentence, hint = ended.stderr.splitlines()
+        assert "dw doctor" in hint
         assert reason in sentence
         assert "DW_REDIS_URL" in sentence
     with hardened.process("worker", "-l", "debug", DW_REDIS_URL=address):

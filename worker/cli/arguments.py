@@ -5,17 +5,29 @@ from typing import Annotated
 
 import typer
 
+from worker.cli import completion
 from worker.errors import SpecInvalid
 
-Stage = Annotated[str, typer.Argument(metavar="PROJECT/STAGE", show_default=False)]
-OptionalStage = Annotated[str | None, typer.Argument(metavar="[PROJECT/STAGE]", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+DEPLOY, LOOK, OPERATE, SECRETS = "Deploy", "Look", "Operate", "Secrets"
+"""The groups of commands, in the order that help has them."""
+
+Stage = Annotated[str, typer.Argument(metavar="PROJECT/STAGE", show_default=False, autocompletion=completion.stages)]
+OptionalStage = Annotated[
+    str | None, typer.Argument(metavar="[PROJECT/STAGE]", show_default=False, autocompletion=completion.stages)
+]
+HostName = Annotated[str, typer.Argument(metavar="HOST", show_default=False, autocompletion=completion.hosts)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; errors too.")]
 Answer = Annotated[float, typer.Option("--answer-timeout", help="Seconds to wait for a worker's answer.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or only send it and print its id.")]
 StopTimeout = Annotated[int | None, typer.Option("--timeout", help="Seconds until the engine kills it.")]
 CancelOnInterrupt = Annotated[
     bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the deployment without asking.")
 ]
+
+
+def examples(*lines: str) -> str:
+    """What stands below a command's help."""
+    return "\n\n".join(["Examples:", *(f"$ {each}" for each in lines)])
 
 
 def split_stage(stage: str) -> tuple[str, str]:

@@ -1,6 +1,8 @@
 """`dw events`: what all workers do, as it happens, from the events that Celery's monitors live on."""
 
 import ast
+import contextlib
+import json
 import re
 import time
 from collections import OrderedDict
@@ -21,8 +23,8 @@ from worker.store import deployments
 _ASK_FOR_A_STAGE = {"docker.deploy", "docker.rollback", "docker.stage"}
 _STEPS = ("docker.deploy.", "docker.stage.")
 _SHOWN_OF_STEPS = {"waiting", "retry"}
-"""Beside their beginnings: that one is done is seen from the next one's."""
-_OUTCOMES = re.compile(r"'(?:outcome|state)': '([^']*)'")
+"""Beside their beginnings: the end of one that goes straight on is told when those after it have ended too."""
+_OUTCOMES = re.compile(r"""['"](?:outcome|state)['"]: ['"]([^'"]*)['"]""")
 _MOST_REMEMBERED = 10_000
 _PAUSE = 0.5
 _STYLES = {"failed": "bold red", "retried": "yellow", "live": "bold green", "online": "green", "offline": "yellow"}
@@ -45,7 +47,7 @@ class Event:
     outcome: str | None = None
     """What came of it: of a deployment `accepted`, and its state at its end; of a step `done`, `waiting`, `retry`."""
     seconds: float | None = None
-    """Since it was started."""
+    """How long it took: of a deployment since it was asked for."""
     message: str | None = None
     """Why it failed, or is tried again."""
 
@@ -79,8 +81,10 @@ class Stream:
         event = replace(event, task=task.name, id=told["uuid"], deployment_id=task.deployment_id, stage=task.stage)
         if what == "succeeded":
             return _succeeded(event, told, task)
-        if what in {"failed", "retried", "revoked"} and "exception" in told:
-            return replace(event, message=_sentence(str(told["exception"])), seconds=_since(task, told))
+        if what == "revoked":
+            return replace(event, message=told.get("exception"))
+        if what in {"failed", "retried"}:
+            return replace(event, message=str(told.get("exception")), seconds=_since(task, told))
         return event
 
     def _known(self, told: Mapping[str, Any], what: str) -> _Task:
@@ -142,7 +146,7 @@ class _Receiver(EventReceiver):
 
 def _task(told: Mapping[str, Any]) -> _Task:
     name, task_id = told.get("name"), str(told["uuid"])
-    given = _literal(told.get("kwargs"))
+    given = _value(told.get("kwargs"))
     arguments = given if isinstance(given, dict) else {}
     deployment_id = None
     if name in _ASK_FOR_A_STAGE:
@@ -164,9 +168,9 @@ def _stage_of(deployment_id: str) -> str | None:
 
 
 def _succeeded(event: Event, told: Mapping[str, Any], task: _Task) -> Event:
-    # Not by `_literal` alone: a long one is cut short, and that of a step has names of ours in it.
+    # Celery cuts a long one short.
     shown = str(told.get("result"))
-    named, result = _OUTCOMES.search(shown), _literal(shown)
+    named, result = _OUTCOMES.search(shown), _value(shown)
     outcome = result if isinstance(result, str) else named[1] if named else None
     message = str(result["error"]) if isinstance(result, dict) and result.get("error") else None
     outcome = "done" if outcome == "goes on" else outcome
@@ -174,22 +178,19 @@ def _succeeded(event: Event, told: Mapping[str, Any], task: _Task) -> Event:
 
 
 def _since(task: _Task, told: Mapping[str, Any]) -> float | None:
+    if told.get("runtime") is not None:
+        return round(float(told["runtime"]), 3)
     return None if task.started is None else round(float(told["timestamp"]) - task.started, 3)
 
 
-def _literal(text: object) -> object:
-    """What a `repr` shows, where that can be told: Celery cuts long ones short."""
+def _value(text: object) -> object:
+    """What JSON, or a `repr`, shows, where that can be told."""
+    with contextlib.suppress(ValueError):
+        return json.loads(str(text))
     try:
         return ast.literal_eval(str(text))
     except (ValueError, SyntaxError):
         return None
-
-
-def _sentence(shown: str) -> str:
-    """An error's type and sentence, of what `repr` shows of it."""
-    kind, parenthesis, rest = shown.partition("(")
-    said = _literal(rest[:-1]) if parenthesis else None
-    return f"{kind}: {said}" if isinstance(said, str) else shown
 
 
 def _moment(told: Mapping[str, Any]) -> str:

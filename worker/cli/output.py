@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from redis.exceptions import NoPermissionError, RedisError
 
-from worker.cli.errors import Unanswered
-from worker.errors import DeploymentError
+from worker.errors import DeploymentError, Unanswered
 from worker.settings import SettingsInvalid
 
 if TYPE_CHECKING:
@@ -74,21 +73,25 @@ def errors_shown(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except DeploymentError as error:
-        _show_error(type(error).__name__, error.message, error.facts, as_json=as_json)
+        show_error(type(error).__name__, error.message, error.facts, as_json=as_json)
         raise typer.Exit(1) from None
     except RedisError as error:
         what = "denies what is asked" if isinstance(error, NoPermissionError) else "can't be reached"
         message = f"Redis {what} ({' '.join(str(error).split())}): check DW_REDIS_URL, and what its user may do."
-        _show_error("Unanswered", message, {}, as_json=as_json)
+        show_error("Unanswered", message, {}, as_json=as_json)
         raise typer.Exit(1) from None
     except (Unanswered, SettingsInvalid) as error:
-        _show_error(type(error).__name__, str(error), {}, as_json=as_json)
+        show_error(type(error).__name__, str(error), {}, as_json=as_json)
         raise typer.Exit(1) from None
 
 
-def _show_error(kind: str, message: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
+def show_error(kind: str, message: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show what went wrong, and what to do next."""
+    from worker.cli.hints import hint
+
+    to_do = hint(kind, message, facts)
     if as_json:
-        show_json({"error": {"type": kind, "message": message, "facts": dict(facts)}})
+        show_json({"error": {"type": kind, "message": message, "facts": dict(facts), "hint": to_do}})
         return
     from rich.text import Text
 
@@ -98,3 +101,5 @@ def _show_error(kind: str, message: str, facts: Mapping[str, Any], *, as_json: b
     for check in facts.get("health_log", [])[-1:]:
         for line in check.splitlines():
             err().print(f"  health check | {line}", markup=False, style="dim")
+    if to_do:
+        err().print(f"-> {to_do}", markup=False, style="cyan")

@@ -4,7 +4,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli.arguments import Answer, Json, OptionalStage, Stage, StopTimeout, Wait, split_stage
+from worker.cli.arguments import (
+    DEPLOY,
+    LOOK,
+    Answer,
+    Json,
+    OptionalStage,
+    Stage,
+    StopTimeout,
+    Wait,
+    examples,
+    split_stage,
+)
 
 if TYPE_CHECKING:
     from worker.cli import order
@@ -12,7 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK, epilog=examples("dw ps", "dw ps shop/staging --all", "dw ps --json"))
 def ps(
     stage: OptionalStage = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Stopped ones too.")] = False,
@@ -46,7 +57,7 @@ def ps(
         show_table(("STAGE", "CONTAINER", "IMAGE", "STATUS", "URL", *(("HOST",) if hosts else ())), rows)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK, epilog=examples("dw logs shop/staging", "dw logs shop/staging --tail 500"))
 def logs(
     stage: Stage,
     tail: Annotated[int, typer.Option(help="Lines of each container.")] = 100,
@@ -68,7 +79,7 @@ def logs(
                 typer.echo(line)
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY, epilog=examples("dw stop shop/staging", "dw stop shop/staging --timeout 30"))
 def stop(
     stage: Stage, timeout: StopTimeout = None, wait: Wait = True, as_json: Json = False, answer_timeout: Answer = 60
 ) -> None:
@@ -76,7 +87,7 @@ def stop(
     _order(stage, "stop", answer_timeout, waits=wait, timeout=timeout, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY, epilog=examples("dw restart shop/staging"))
 def restart(
     stage: Stage, timeout: StopTimeout = None, wait: Wait = True, as_json: Json = False, answer_timeout: Answer = 60
 ) -> None:
@@ -84,7 +95,7 @@ def restart(
     _order(stage, "restart", answer_timeout, waits=wait, timeout=timeout, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY, epilog=examples("dw rm shop/staging", "dw rm shop/staging --force"))
 def rm(
     stage: Stage,
     force: Annotated[bool, typer.Option("--force", "-f", help="Running ones too.")] = False,

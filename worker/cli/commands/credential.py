@@ -5,15 +5,25 @@ from typing import Annotated
 
 import typer
 
+from worker.cli import completion
+from worker.cli.arguments import (
+    examples,
+)
 from worker.errors import CredentialMissing, SpecInvalid
 
 app = typer.Typer(help="The stored credentials of registries.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(show_default=False)]
+Known = Annotated[str, typer.Argument(show_default=False, autocompletion=completion.credentials)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "dw credential add hub --registry docker.io --username me",
+        "dw credential add ours --registry 127.0.0.1:5000 --username ci --password-stdin < password.txt",
+    )
+)
 def add(
     name: Name,
     registry: Annotated[str, typer.Option(help="The registry's host, with its port.")],
@@ -43,7 +53,7 @@ def add(
             out().print(f"stored {asked.name}: {asked.username} at {asked.registry}")
 
 
-@app.command("list")
+@app.command("list", epilog=examples("dw credential list"))
 def list_(as_json: Json = False) -> None:
     """List the stored credentials, without their passwords."""
     from worker.cli.output import errors_shown, show_json, show_table
@@ -61,8 +71,8 @@ def list_(as_json: Json = False) -> None:
             )
 
 
-@app.command()
-def rm(name: Name, as_json: Json = False) -> None:
+@app.command(epilog=examples("dw credential rm hub"))
+def rm(name: Known, as_json: Json = False) -> None:
     """Forget a credential."""
     from worker.cli.output import errors_shown, out, show_json
     from worker.store import credentials

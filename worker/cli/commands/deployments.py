@@ -4,13 +4,17 @@ from typing import Annotated, Any
 
 import typer
 
+from worker.cli import completion
 from worker.cli.arguments import (
+    DEPLOY,
+    LOOK,
     Answer,
     CancelOnInterrupt,
     Json,
     Stage,
     Wait,
     bytes_of,
+    examples,
     pairs,
     port_of,
     split_stage,
@@ -19,40 +23,80 @@ from worker.cli.arguments import (
 
 app = typer.Typer()
 
+_CONTAINER = "The container"
 
-@app.command("deploy")
+
+@app.command(
+    "deploy",
+    rich_help_panel=DEPLOY,
+    epilog=examples(
+        "dw deploy shop/staging acme/shop:1.4.2",
+        "dw deploy shop/staging 127.0.0.1:5000/acme/shop:1.4.2 --env LOG=debug --port 8080=18080",
+        "dw deploy shop/live acme/shop@sha256:… --cutover http://proxy/hook --timeout 600",
+        "dw deploy shop/staging acme/shop:1.4.2 --no-wait --json",
+    ),
+)
 def deploy_(
     stage: Stage,
     image: Annotated[str, typer.Argument(metavar="IMAGE", show_default=False)],
-    env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K=V")] = None,
+    env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K=V", rich_help_panel=_CONTAINER)] = None,
     secret_env: Annotated[
-        list[str] | None, typer.Option("--secret-env", metavar="K=SEALED", help="As `dw seal` prints it.")
+        list[str] | None,
+        typer.Option("--secret-env", metavar="K=SEALED", help="As `dw seal` prints it.", rich_help_panel=_CONTAINER),
     ] = None,
     port: Annotated[
         list[str] | None,
-        typer.Option("--port", "-p", metavar="PORT[=HOST_PORT|keep]", help="8080, 8080=18080, 53/udp=keep."),
+        typer.Option(
+            "--port",
+            "-p",
+            metavar="PORT[=HOST_PORT|keep]",
+            help="8080, 8080=18080, 53/udp=keep.",
+            rich_help_panel=_CONTAINER,
+        ),
     ] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="K=V")] = None,
-    alias: Annotated[list[str] | None, typer.Option("--alias", help="Name on the network.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="K=V", rich_help_panel=_CONTAINER)] = None,
+    alias: Annotated[
+        list[str] | None, typer.Option("--alias", help="Name on the network.", rich_help_panel=_CONTAINER)
+    ] = None,
     volume: Annotated[
         list[str] | None,
-        typer.Option("--volume", "-v", metavar="NAME=PATH[:exclusive]", help="Exclusive: in one container at a time."),
+        typer.Option(
+            "--volume",
+            "-v",
+            metavar="NAME=PATH[:exclusive]",
+            help="Exclusive: in one container at a time.",
+            rich_help_panel=_CONTAINER,
+        ),
     ] = None,
-    memory: Annotated[str | None, typer.Option(help="512m, 2g, or bytes.")] = None,
-    cpus: Annotated[float | None, typer.Option(help="As in 0.5.")] = None,
-    pids: Annotated[int | None, typer.Option(help="Processes and threads.")] = None,
-    network: Annotated[str | None, typer.Option(help="One more network beside the shared one.")] = None,
-    credential: Annotated[str | None, typer.Option(help="A stored credential's name.")] = None,
-    policy: Annotated[str | None, typer.Option(help="always or missing.")] = None,
+    memory: Annotated[str | None, typer.Option(help="512m, 2g, or bytes.", rich_help_panel=_CONTAINER)] = None,
+    cpus: Annotated[float | None, typer.Option(help="As in 0.5.", rich_help_panel=_CONTAINER)] = None,
+    pids: Annotated[int | None, typer.Option(help="Processes and threads.", rich_help_panel=_CONTAINER)] = None,
+    network: Annotated[
+        str | None, typer.Option(help="One more network beside the shared one.", rich_help_panel=_CONTAINER)
+    ] = None,
+    credential: Annotated[
+        str | None, typer.Option(help="A stored credential's name.", autocompletion=completion.credentials)
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="always or missing.", autocompletion=completion.one_of("always", "missing"))
+    ] = None,
     keep: Annotated[int | None, typer.Option(help="Instances of the stage that stay.")] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="start-first or stop-first; by itself the latter only where it must be.")
+        str | None,
+        typer.Option(
+            help="start-first or stop-first; by itself the latter only where it must be.",
+            autocompletion=completion.one_of("start-first", "stop-first"),
+        ),
     ] = None,
     cutover: Annotated[
         str | None, typer.Option(metavar="URL", help="Told, by POST, that the new version takes over; must agree.")
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="Where to; by itself where the stage is, or else the least loaded one.")
+        str | None,
+        typer.Option(
+            help="Where to; by itself where the stage is, or else the least loaded one.",
+            autocompletion=completion.hosts,
+        ),
     ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds for the whole deployment.")] = None,
     health_timeout: Annotated[float | None, typer.Option(help="Seconds to become healthy.")] = None,
@@ -97,10 +141,16 @@ def deploy_(
         _carry_out("docker.deploy", given, waits=wait, cancels=cancel_on_interrupt, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=DEPLOY,
+    epilog=examples("dw rollback shop/staging", "dw rollback shop/staging --to 31a3cd00-3fb6-4b9b-9211-7612fc62f8fa"),
+)
 def rollback(
     stage: Stage,
-    to: Annotated[str | None, typer.Option(metavar="DEPLOYMENT", help="Its id, as `dw history` has it.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="DEPLOYMENT", help="Its id, as `dw history` has it.", autocompletion=completion.lives),
+    ] = None,
     wait: Wait = True,
     cancel_on_interrupt: CancelOnInterrupt = False,
     as_json: Json = False,
@@ -116,7 +166,9 @@ def rollback(
         _carry_out("docker.rollback", given, waits=wait, cancels=cancel_on_interrupt, as_json=as_json)
 
 
-@app.command("history")
+@app.command(
+    "history", rich_help_panel=LOOK, epilog=examples("dw history shop/staging", "dw history shop/staging --json")
+)
 def history_(stage: Stage, as_json: Json = False) -> None:
     """Show the deployments of a stage, newest first: what became of each, when, how long it took, and why it failed."""
     from worker.cli import history
@@ -136,9 +188,12 @@ def history_(stage: Stage, as_json: Json = False) -> None:
             )
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY, epilog=examples("dw cancel 31a3cd00-3fb6-4b9b-9211-7612fc62f8fa"))
 def cancel(
-    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Its id.", show_default=False)],
+    deployment: Annotated[
+        str,
+        typer.Argument(metavar="DEPLOYMENT", help="Its id.", show_default=False, autocompletion=completion.under_way),
+    ],
     as_json: Json = False,
     answer_timeout: Answer = 30,
 ) -> None:

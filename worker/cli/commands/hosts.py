@@ -4,12 +4,19 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.arguments import Answer, Json
+from worker.cli.arguments import (
+    LOOK,
+    OPERATE,
+    Answer,
+    HostName,
+    Json,
+    examples,
+)
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE, epilog=examples("dw prune --dry-run", "dw prune --keep 5"))
 def prune(
     keep: Annotated[int | None, typer.Option(help="Versions of each stage whose images stay, 2 at least.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
@@ -32,7 +39,7 @@ def prune(
         out().print(f"{'would free' if dry_run else 'freed'} {megabytes(pruned['bytes_freed'])}")
 
 
-@app.command("hosts")
+@app.command("hosts", rich_help_panel=LOOK, epilog=examples("dw hosts", "dw hosts --json"))
 def hosts_(as_json: Json = False) -> None:
     """Show the hosts: who is there, its engine, and what it has to do."""
     from worker.cli import hosts as host_commands
@@ -42,9 +49,9 @@ def hosts_(as_json: Json = False) -> None:
         host_commands.show(as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE, epilog=examples("dw drain two", "dw drain two --move", "dw drain two --end"))
 def drain(
-    host: Annotated[str, typer.Argument(metavar="HOST", show_default=False)],
+    host: HostName,
     move: Annotated[
         bool, typer.Option("--move", help="Deploy what is live there to other hosts, one stage after the other.")
     ] = False,
@@ -59,9 +66,9 @@ def drain(
         host_commands.drain(host, move=move, end=end, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE, epilog=examples("dw forget two"))
 def forget(
-    host: Annotated[str, typer.Argument(metavar="HOST", show_default=False)],
+    host: HostName,
     as_json: Json = False,
 ) -> None:
     """Forget a host that is gone for good, and end what it was at."""

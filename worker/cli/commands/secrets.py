@@ -2,12 +2,22 @@
 
 import typer
 
-from worker.cli.arguments import Answer, Json, Stage, split_stage
+from worker.cli.arguments import (
+    SECRETS,
+    Answer,
+    Json,
+    Stage,
+    examples,
+    split_stage,
+)
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(
+    rich_help_panel=SECRETS,
+    epilog=examples("dw seal shop/staging DATABASE_PASSWORD", "dw seal shop/staging DATABASE_PASSWORD < password.txt"),
+)
 def seal(stage: Stage, name: str, as_json: Json = False) -> None:
     """Seal a secret variable of a stage: reads the value from a prompt or standard input, prints it sealed."""
     from worker.cli.login import read_secret
@@ -20,7 +30,7 @@ def seal(stage: Stage, name: str, as_json: Json = False) -> None:
         show_json({"name": name, "sealed": sealed}) if as_json else typer.echo(sealed)
 
 
-@app.command()
+@app.command(rich_help_panel=SECRETS, epilog=examples("dw rekey"))
 def rekey(as_json: Json = False, answer_timeout: Answer = 10) -> None:
     """Seal all that is stored anew with the first of DW_KEYS; run it again before the others are dropped.
 

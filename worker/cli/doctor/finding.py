@@ -6,8 +6,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
-from worker.cli.errors import Unanswered
-from worker.errors import DeploymentError
+from worker.errors import DeploymentError, Unanswered
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 OPERATOR = "run it as a user with the operator's rights (compose/redis.acl)"

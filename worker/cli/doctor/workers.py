@@ -13,8 +13,7 @@ from worker.celery import Lane, app
 from worker.cli import client
 from worker.cli.doctor import store
 from worker.cli.doctor.finding import FAIL, OK, WARN, Finding, looked
-from worker.cli.errors import Unanswered
-from worker.errors import DeploymentError
+from worker.errors import DeploymentError, Unanswered
 from worker.keyring import keyring
 from worker.settings import settings
 from worker.store import Host, hosts
