@@ -76,7 +76,10 @@ def offered(environment, script):
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_completes_the_word_at_the_press_of_tab(shell, environment, script, stage):
     if not shutil.which(shell):
-        pytest.fail(f"{shell} is missing: `python -m compose.packages fish zsh` installs it, as `make test` does.", pytrace=False)
+        pytest.fail(
+            f"{shell} is missing: `python -m compose.packages {shell}` installs it.",
+            pytrace=False,
+        )
     stage.deploy("shop:v1")
     command, ready = SHELLS[shell]
     with terminal(command, environment) as shown:

@@ -81,10 +81,8 @@ class Stream:
         event = replace(event, task=task.name, id=told["uuid"], deployment_id=task.deployment_id, stage=task.stage)
         if what == "succeeded":
             return _succeeded(event, told, task)
-        if what == "revoked":
-            return replace(event, message=told.get("exception"))
-        if what in {"failed", "retried"}:
-            return replace(event, message=str(told.get("exception")), seconds=_since(task, told))
+        if what in {"failed", "retried", "revoked"}:
+            return replace(event, message=told.get("exception"), seconds=_since(task, told))
         return event
 
     def _known(self, told: Mapping[str, Any], what: str) -> _Task:
@@ -170,7 +168,7 @@ def _stage_of(deployment_id: str) -> str | None:
 def _succeeded(event: Event, told: Mapping[str, Any], task: _Task) -> Event:
     # Celery cuts a long one short.
     shown = str(told.get("result"))
-    named, result = _OUTCOMES.search(shown), _value(shown)
+    named, result = event.deployment_id and _OUTCOMES.search(shown), _value(shown)
     outcome = result if isinstance(result, str) else named[1] if named else None
     message = str(result["error"]) if isinstance(result, dict) and result.get("error") else None
     outcome = "done" if outcome == "goes on" else outcome
@@ -223,4 +221,5 @@ def _line(event: Event) -> Text:
         line.append(f" {event.seconds:.2f} s", "dim")
     if event.message:
         line.append(f" {event.message}")
+    line.rstrip()
     return line
