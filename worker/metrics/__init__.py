@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from worker.errors import DeploymentError
+from worker.errors import DeploymentError, is_named
 from worker.record import Claim, Step
 from worker.settings import SettingsInvalid, settings
 from worker.spec import StageOrder
@@ -120,7 +120,8 @@ def _tell(told: "Callable[[Counted], None]") -> None:
 
 
 def _kind(error: BaseException | None) -> str:
-    from worker.metrics.counted import ERRORS  # noqa: PLC0415  # called where metrics are on
-
+    if error is None:
+        return ""
     # Whoever writes messages must not make up labels.
-    return "" if error is None else name if (name := type(error).__name__) in ERRORS else "other"
+    name = type(error).__name__
+    return name if is_named(name) else "other"
