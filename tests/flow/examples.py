@@ -21,7 +21,7 @@ def producer(name, folder):
         return ["sh", EXAMPLES / name]
     _need("node")
     if not _NODE_PACKAGES.exists():
-        pytest.skip("npm's packages are not installed: python -m compose.node")
+        pytest.fail("npm's packages are not installed: run `python -m compose.node`, or install it", pytrace=False)
     # Node looks for packages beside the program itself, and docs/ is to have none.
     copy = folder / "node"
     shutil.copytree(EXAMPLES / "node", copy, dirs_exist_ok=True)
@@ -46,4 +46,4 @@ def run(name, folder, *arguments, **environment):
 
 def _need(program):
     if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed: python -m compose.node")
+        pytest.fail(f"{program} is not installed: run `python -m compose.node`, or install it", pytrace=False)
