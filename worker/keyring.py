@@ -138,7 +138,9 @@ def _configured(values: Settings) -> tuple[SecretStr, ...]:
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
-    if status.st_mode & 0o077:
+    # systemd gives a service's user a right to its credentials by an ACL, which shows among those of the group.
+    others = 0o007 if path.parent == Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) else 0o077
+    if status.st_mode & others:
         raise SettingsInvalid(f"Wrong settings: DW_KEYS_FILE: {path} is open to others: chmod 600 it.")
     if status.st_uid not in {0, os.geteuid()}:
         raise SettingsInvalid(

@@ -161,6 +161,24 @@ def test_a_deployment_is_served_and_shows_up_everywhere(engine, installation, jo
     assert shown["state"] == "SUCCESS"
 
 
+def test_what_dw_finds_wrong_from_where_the_worker_is_is_nothing(installation):
+    assert "engine" in installation.dw("doctor")
+
+
+def test_prometheus_finds_the_worker_and_its_rules(installation):
+    installation.compose("--profile", "monitoring", "up", "--detach", "--wait", "prometheus")
+    prometheus = f"http://127.0.0.1:{installation.ports['PROMETHEUS']}/api/v1"
+
+    def value(of):
+        found = ask(f"{prometheus}/query?query={of}")["data"]["result"]
+        return {float(each["value"][1]) for each in found}
+
+    until(lambda: value("up") == {1})
+    until(lambda: value("sum(dw_deployments_total)") - {0})
+    (group,) = ask(f"{prometheus}/rules")["data"]["groups"]
+    assert {each["health"] for each in group["rules"]} <= {"ok", "unknown"}
+
+
 def test_flower_wants_its_password(installation):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"http://127.0.0.1:{installation.ports['FLOWER']}/")
@@ -226,7 +244,7 @@ def test_taken_down_it_leaves_what_it_has_deployed_and_remembers_it_once_it_is_u
     live = serving(producer, shop[0], "left")
     until(lambda: set(installation.health().values()) == {"healthy"}, 60)
     began = time.monotonic()
-    installation.compose("down")
+    installation.compose("--profile", "monitoring", "down")
     assert time.monotonic() - began < 30
     assert containers_of(engine, installation) == {}
     assert page(live) == "shop:1"
