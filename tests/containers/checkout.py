@@ -75,16 +75,17 @@ class Checkout:
             "COMPOSE_PROJECT_NAME": self.project,
             "COMPOSE_FILE": "compose.yaml:offline.yaml",
         }
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        if "input" not in options:
+            pipes.setdefault("stdin", subprocess.DEVNULL)
         done = subprocess.run(
             [images.compose(), *arguments],
             cwd=self.here,
             env=environment,
-            stdin=None if "input" in options else subprocess.DEVNULL,
-            capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=False,
-            **options,
+            **pipes,
         )
         assert done.returncode == 0 or not check, f"{' '.join(arguments)}\n{done.stdout}{done.stderr}"
         return done.stdout
