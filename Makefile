@@ -91,6 +91,11 @@ docs: .venv/ready ## Build the documentation's site into .state/site, and fail a
 reference: .venv/ready ## Write the pages on tasks and settings anew from the code
 	@$(BIN)/python -m docs.reference
 
+.PHONY: screenshots
+screenshots: .venv/ready ## Make the documentation's pictures of Flower and Prometheus
+	@$(BIN)/python -m compose.packages chromium pngquant prometheus
+	@$(SERVICES) $(BIN)/python -m compose.demo.screenshots
+
 .PHONY: image
 image: .venv/ready ## The worker's image and compose.yaml, with no network, on a base made here; as root on Debian
 	@$(BIN)/python -m compose.images

@@ -35,6 +35,7 @@ PACKAGE_OF = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "chromium": "chromium",
+    "pngquant": "pngquant",
     "debootstrap": "debootstrap",
     "fish": "fish",
     "zsh": "zsh",

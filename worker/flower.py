@@ -23,7 +23,7 @@ from worker.celery import sign_what_is_sent
 
 _DEFAULTS: dict[str, object] = {
     "address": "127.0.0.1",
-    # Some 20 MB; Flower's own are 100,000, and a deployment is about ten.
+    # Some 65 MB. Flower's own are 100,000; a deployment is about ten.
     "max_tasks": 10_000,
     "natural_time": True,
     # Workers in containers have another name after each start.
@@ -87,6 +87,9 @@ def readable(task: Any) -> Any:
     """Say of a task, a copy of Flower's, what people want to read."""
     if task.state == "STARTED" and task.name not in _OUTLIVE_WORKERS and not _has_worker(task):
         task.state = _LOST
+    if task.exception:
+        # The page has it far below, and the list not at all.
+        task.result = task.exception
     with contextlib.suppress(SyntaxError, TypeError, ValueError):
         task.result = json.dumps(ast.literal_eval(task.result), indent=2)
     task.children = sorted(task.children, key=lambda child: child.received or 0)

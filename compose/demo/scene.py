@@ -94,12 +94,12 @@ class Scene:
         return [container["Id"] for container in found]
 
     @contextlib.contextmanager
-    def worker(self) -> Iterator[Daemon]:
+    def worker(self, *options: str) -> Iterator[Daemon]:
         """A worker, started as anyone would."""
         celery = [sys.executable, "-m", "celery", "-A", "worker"]
         self.show("$ celery -A worker worker", "dim")
         state, env = Path(self.env["DW_SERVICES_STATE"]), {**self.env, **self.worker_env}
-        daemon = Daemon("worker", self.worker_command([*celery, "worker"]), state, env)
+        daemon = Daemon("worker", self.worker_command([*celery, "worker", *options]), state, env)
         daemon.start()
         try:
             daemon.wait_until(lambda: self._responds(celery), 60)
