@@ -114,7 +114,7 @@ def test_all_steps_are_in_the_producers_trace_whichever_worker_does_them(stage, 
 def test_failures_and_what_dw_sends_are_in_a_trace_of_their_own(stage, collector, images):
     images("dying", "traced", command=["/bin/busybox", "false"])
     with traced(stage, collector.url):
-        for header in ("", "nonsense", "00-" + 32 * "0" + "-b7ad6b7169203331-01", {"a": 1}):
+        for header in ({"a": 1}, f"00-{32 * '0'}-{PARENT}-01"):
             failed = send(stage, "dying:traced", header)
             assert type(failed.get(timeout=60, propagate=False)).__name__ == "StartFailed"
         until(lambda: collector.has_ended(failed.id))
