@@ -83,6 +83,10 @@ simulate: .venv/ready ## A minute of simulated deployments under faults, and wha
 capture: .venv/ready ## Make the README's picture of `dw` from what it shows in a terminal
 	@$(SERVICES) $(BIN)/python -m compose.demo.capture
 
+.PHONY: screens
+screens: .venv/ready ## Provoke each error of the contract, and write what `dw` shows to docs/errors.md; three minutes
+	@$(SERVICES) $(BIN)/python -m tests.screens $(ARGS)
+
 .PHONY: docs
 docs: .venv/ready ## Build the documentation's site into .state/site, and fail at a dead link
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
@@ -90,6 +94,7 @@ docs: .venv/ready ## Build the documentation's site into .state/site, and fail a
 .PHONY: reference
 reference: .venv/ready ## Write the pages on tasks and settings anew from the code
 	@$(BIN)/python -m docs.reference
+	@$(BIN)/python -m docs.commands
 
 .PHONY: screenshots
 screenshots: .venv/ready ## Make the documentation's pictures of Flower and Prometheus
@@ -108,7 +113,7 @@ lint: .venv/ready ## Check style and format
 
 .PHONY: types
 types: .venv/ready ## Check types
-	@$(BIN)/mypy worker tasks compose benchmarks docs/reference.py
+	@$(BIN)/mypy worker tasks compose benchmarks docs/reference.py docs/commands.py
 
 .PHONY: format
 format: .venv/ready ## Mend style and format

@@ -14,7 +14,7 @@ from tasks.prune import clear_away
 from worker import metrics
 from worker.celery import Lane
 from worker.engine import Image, Login, Pulled, PullProgress, engine
-from worker.errors import DeadlineExceeded, DeploymentCancelled, DiskFull
+from worker.errors import DeadlineExceeded, DeploymentCancelled, DiskFull, PullDenied
 from worker.interrupt import Interrupt, Interrupted, interruptible
 from worker.keyring import keyring
 from worker.policy import policy
@@ -127,6 +127,8 @@ def fetch(
     )
     try:
         return pull_once()
+    except PullDenied as error:
+        raise error.with_facts(credential=credential.name if credential else None) from error
     except DiskFull:
         freed = clear_away(keep=settings().prune_keep, age=0).bytes_freed
     try:

@@ -236,7 +236,8 @@ def _check(claim: Claim, committed: Committed) -> None:
 
 
 def _failed(claim: Claim, cause: DeploymentError) -> dict[str, Any]:
-    error = type(cause)(cause.message, {**claim.asked.facts, **cause.facts, "step": claim.step})
+    facts = {**claim.asked.facts, "host": claim.host, **cause.facts, "step": claim.step}
+    error = type(cause)(cause.message, facts)
     if claim.step not in ON_FAILURE or (error.retryable and claim.attempt < MOST_ATTEMPTS):
         seconds = pause(claim.attempt)
         if not _may_have_result(claim):

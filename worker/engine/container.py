@@ -186,7 +186,7 @@ class Containers:
         if not self.labels.are_ours(found.labels):
             raise NotManaged(
                 f"Container {container} isn't managed by docker-watcher in namespace {self.labels.namespace}: "
-                "it is left alone.",
+                "it is left alone; see to it by docker itself, or by the namespace that it is of.",
                 {"step": "look", "container": container},
             )
         return found
