@@ -33,7 +33,7 @@ OBJECTS: Mapping[str, Mapping[str, Any]] = {
     "logs": {"logs": (*_STATE, "lines")},
     "stop": {"stopped": (*_STATE, "exit_code")},
     "restart": {"restarted": (*_STATE, "ports", "started_at")},
-    "rm": {"removed": (*_STATE, "removed")},
+    "rm": {"removed": _STATE},
     "hosts": {
         "hosts": (
             *("host", "state", "silent_for", "drained", "engine", "cpus", "containers", "under_way", "slots"),

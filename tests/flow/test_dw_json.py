@@ -58,11 +58,16 @@ def test_each_command_prints_the_keys_that_are_promised(stage, printed, installa
 
 def test_a_forgotten_host_and_an_error_are_objects_too(printed, stage, unserved_stage):
     ours = unserved_stage.installation
+
+    def state():
+        told = json.loads(ours.dw("hosts", "--json").stdout)["hosts"]
+        return {each["host"]: each["state"] for each in told}.get("gone")
+
     with ours.worker(unserved_stage.client, DW_HOST="gone") as worker:
-        until(lambda: '"there"' in ours.dw("hosts", "--json").stdout)
+        until(lambda: state() == "there")
         worker.kill()
         worker.wait()
-    until(lambda: '"away"' in ours.dw("hosts", "--json").stdout)
+    until(lambda: state() == "away")
     check("forget", json.loads(ours.dw("forget", "gone", "--json").stdout))
     error = printed("rollback", f"{stage.project}/nothing", status=1)["error"]
     assert error.keys() == {"type", "message", "facts", "hint"}

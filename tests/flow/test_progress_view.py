@@ -103,8 +103,10 @@ def test_what_goes_to_a_file_is_lines(stage, installation, tmp_path, changed):
     assert bool(COLOUR.search(text)) is bool({"FORCE_COLOR", "CLICOLOR_FORCE"} & changed.keys())
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).splitlines()
     # A step that ends at once may be seen by nobody.
-    assert set(lines[:-1]) <= {"accept", "pull"}
-    assert lines[-1].startswith("ImageNotFound")
+    *steps, sentence, hint = lines
+    assert set(steps) <= {"accept", "pull"}
+    assert sentence.startswith("ImageNotFound")
+    assert hint.startswith("-> ")
 
 
 def test_what_is_not_waited_for_is_sent_and_its_id_told(stage, installation):

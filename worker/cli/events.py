@@ -6,10 +6,10 @@ import json
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from celery.events.receiver import EventReceiver
 from kombu.exceptions import KombuError
@@ -110,14 +110,17 @@ def run(stage: str | None, *, as_json: bool) -> None:
         elif event and _is_for_people(event):
             out().print(_line(event), soft_wrap=True)
 
+    with contextlib.suppress(KeyboardInterrupt):
+        _listen(heard)
+
+
+def _listen(heard: Callable[[Mapping[str, Any]], None]) -> NoReturn:
     is_lost = False
     while True:
         try:
             with app.connection_for_read() as connection:
                 connection.ensure_connection(max_retries=1)
                 _Receiver(connection, handlers={"*": heard}, app=app).capture(limit=None, timeout=None)
-        except KeyboardInterrupt:
-            return
         except NoPermissionError:
             raise
         except (RedisError, KombuError, OSError) as error:

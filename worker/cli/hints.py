@@ -16,7 +16,7 @@ HINTS = {
     "RegistryUnavailable": "once {registry} answers from the engine's host, run the same command again; "
     "nothing was changed",
     "NameConflict": "`docker ps -a --filter name={container}` on the host shows whose it is; nothing was changed",
-    "PortInUse": "`ss -ltnp` and `docker ps` on the host show who has it; without `--port`, the engine picks a free one",
+    "PortInUse": "`ss -ltnp` and `docker ps` on the host show who has it; without `--port`, the engine picks one",
     "NetworkNotFound": "`docker network create {network}` on the host makes it; without `--network`, none is needed",
     "ContainerNotFound": "`dw history {stage}` shows what became of what was there",
     "NotManaged": "`dw ps --all` shows docker-watcher's own; see to others by docker itself",
@@ -31,7 +31,8 @@ HINTS = {
     "DeploymentCancelled": "what served before still does: `dw ps {stage}`",
     "DeploymentSuperseded": "nothing is to be done; `dw history {stage}` shows the newer one",
     "CutoverFailed": "see what answers at that address, and its log; what served before still does: `dw ps {stage}`",
-    "DiskFull": "`dw prune` removes images that nothing needs; `docker system df` on the host shows what else is there; "
+    "DiskFull": "`dw prune` removes images that nothing needs; "
+    "`docker system df` on the host shows what else there is; "
     "`dw doctor` shows how much is free",
     "Unanswered": "`dw doctor` tells what is wrong",
     "UsageWrong": "`dw {command} --help` says what is taken",
