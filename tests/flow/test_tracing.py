@@ -3,10 +3,7 @@
 import contextlib
 import gzip
 import http.server
-import os
 import socket
-import subprocess
-import sys
 import threading
 import uuid
 
@@ -152,35 +149,3 @@ def test_a_collector_that_is_away_slows_nothing(stage, images):
             assert sum(result["seconds"].values()) < 15
             worker.terminate()
             assert worker.wait(15) == 0
-
-
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
-        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL: grpc can't be spoken here"),
-        ({"PYTHONPATH": "without"}, "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, and OpenTelemetry isn't installed"),
-    ],
-)
-def test_what_cannot_be_had_is_said_at_start(stage, tmp_path, environment, said):
-    if "PYTHONPATH" in environment:
-        # As if the package weren't there.
-        (tmp_path / "sitecustomize.py").write_text(
-            "import importlib.util as u\nfind = u.find_spec\n"
-            "u.find_spec = lambda name, *more: None if name.startswith('opentelemetry') else find(name, *more)\n"
-        )
-        environment = {"PYTHONPATH": str(tmp_path)}
-    ended = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker", "worker"],
-        env={
-            **os.environ,
-            **stage.installation.environment,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert said in ended.stderr
