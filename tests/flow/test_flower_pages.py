@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sys
 
 import pytest
 from playwright.sync_api import expect
@@ -32,12 +33,17 @@ def browser():
 
 @pytest.fixture
 def page(browser, flower):
-    """A window that is logged in."""
+    """A window that is logged in; what goes wrong in it is printed where the test fails."""
     login = {"username": USER, "password": PASSWORD}
     context = browser.new_context(base_url=flower.url, http_credentials=login)
     context.set_default_timeout(PATIENCE)
-    yield context.new_page()
+    opened = context.new_page()
+    wrong = []
+    opened.on("pageerror", lambda error: wrong.append(f"error in the page: {error}"))
+    opened.on("requestfailed", lambda request: wrong.append(f"not answered: {request.url}: {request.failure}"))
+    yield opened
     context.close()
+    sys.stdout.write("\n".join(wrong))
 
 
 @pytest.fixture
@@ -48,7 +54,8 @@ def slow(images):
 
 def found(page, search):
     """The rows of the task list that a search finds."""
-    page.goto("/tasks")
+    if not page.url.endswith("/tasks"):
+        page.goto("/tasks")
     with page.expect_response(lambda answer: "datatable" in answer.url and _asks_for(answer.request, search)):
         page.locator("#tasks-table_filter input").fill(search)
     return page.locator("#tasks-table tbody tr")
