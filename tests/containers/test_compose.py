@@ -214,6 +214,9 @@ def test_a_restart_in_the_middle_costs_neither_the_deployment_nor_what_is_served
     # Redis has been away, too, and with it what this client had asked to be told.
     with client_of(installation) as client:
         assert page(client.AsyncResult(sent.id).get(timeout=60)) == "shop:2"
+    told = installation.dw("history", "shop/restarted")
+    assert "shop:1" in told
+    assert "shop:2" in told
 
 
 def test_a_worker_that_is_killed_in_the_middle_costs_neither(engine, installation, producer, shop):
@@ -241,6 +244,7 @@ def test_what_dies_by_itself_comes_back(engine, installation, producer, shop):
 
 
 def test_nobody_was_denied_in_redis_what_it_needs(installation):
+    """Redis itself among them, which reads its file in as the user `default`."""
     with redis.Redis.from_url(installation.address("admin")) as admin:
         denied = {(each["username"], each["object"]) for each in admin.acl_log()}
     # From 7.2 on the library wants to say its name, and goes on without.
