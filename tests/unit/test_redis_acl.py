@@ -20,3 +20,9 @@ def test_a_worker_may_run_each_script(path):
     }
     assert needed
     assert needed <= set(worker)
+
+
+def test_the_user_that_nobody_can_be_has_the_rights_that_redis_reads_its_file_in_with():
+    """Without them it leaves out transactions and scripts, and says so only in ACL LOG: tests/containers sees that."""
+    (default,) = (line.split() for line in ACL.read_text().splitlines() if line.startswith("user default "))
+    assert set(default[2:]) == {"off", "resetpass", "~*", "&*", "+@all"}
