@@ -12,10 +12,12 @@ SERVICES := $(BIN)/python -m compose.services --
 T ?= tests
 export ENGINE REDIS
 
-# A full run is in four processes, with coverage; what measures time comes after it, by itself. A selection is in one.
+# A full run is in four processes; what measures time comes after it, by itself. A selection is in one. COVERAGE=1 says
+# which lines no test has reached, and makes all workers slower for that.
 ifeq ($(T),tests)
-PYTEST := sh -c '$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=15 -m "not alone" --cov --cov-report= tests \
-	&& $(BIN)/pytest -m alone --cov --cov-append --cov-report=term-missing:skip-covered tests'
+PYTEST := sh -c '$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=25 -m "not alone" \
+	$(if $(COVERAGE),--cov --cov-report=) tests && $(BIN)/pytest -m alone \
+	$(if $(COVERAGE),--cov --cov-append --cov-report=term-missing:skip-covered) tests'
 else
 PYTEST := $(BIN)/pytest $(T)
 endif
@@ -51,8 +53,8 @@ setup: .venv/ready ## Make .venv from the locked requirements
 test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=26.1 the engine
 	@$(BIN)/python -m compose.packages $(TEST_PROGRAMS)
 	@$(BIN)/python -m compose.node
-	@$(if $(findstring containers,$(T))$(filter tests,$(T)),$(BIN)/python -m compose.images)
-	@$(SERVICES) $(PYTEST)
+	@status=0; $(if $(findstring containers,$(T))$(filter tests,$(T)),$(BIN)/python -m compose.images &) \
+		$(SERVICES) $(PYTEST) || status=$$?; wait; exit $$status
 
 .PHONY: chaos
 chaos: .venv/ready ## Deploy while workers, Redis and engine are killed; ARGS="--seed 1 --deployments 40"

@@ -28,8 +28,9 @@ def engine():
 @pytest.fixture(scope="session")
 def base(engine):
     """The base's name, whose tag says which one it is: the private engine keeps it for the next run."""
-    if not images.BASE.exists():
-        pytest.fail("There is no base for the images: run the tests by `make test` or `make image`.", pytrace=False)
+    with images.being_made():
+        if not images.BASE.exists():
+            pytest.fail("There is no base for the images: run the tests by `make test` or `make image`.", pytrace=False)
     name = f"{BASE}:{images.BASE.stat().st_mtime_ns}"
     with alone("base"):
         if not engine.images(name):

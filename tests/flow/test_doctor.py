@@ -60,7 +60,7 @@ def test_a_redis_that_is_away_is_all_that_can_be_told(doctor):
 
 
 def test_without_a_worker_it_says_how_to_start_one(doctor, second_redis_url):
-    code, found = doctor(DW_REDIS_URL=second_redis_url)
+    code, found = doctor(DW_REDIS_URL=second_redis_url, DW_NAMESPACE="nobodys")
     assert code == 1
     assert failing(found) == {"workers", "hosts"}
     assert "celery -A worker worker" in found["workers"][0]["hint"]

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import bare
 from tests.flow.conftest import Stage, served_through
 
-HEARTBEAT = {"GET /info", "GET /containers/json"}
+HEARTBEAT = {"GET /info", "GET /networks", "GET /containers/json"}
 LIST = Path(__file__).parents[2] / "docs" / "engine-calls.md"
 
 

@@ -12,6 +12,7 @@ import pytest
 from celery import Celery
 
 from tests.flow.conftest import STARTS_WITHIN, until
+from tests.services import remove_managed
 
 PAGE = (Path(__file__).parents[2] / "docs/quick-start.md").read_text()
 DONE_ALREADY = ("make setup", "source ", "redis-server ")
@@ -20,7 +21,7 @@ LOGIN = "dw credential add "
 
 
 @pytest.fixture
-def shell(second_redis_url, tmp_path, installation, images):
+def shell(second_redis_url, tmp_path, installation, images, engine):
     """A new user's shell: `run` and `begin` take what the page shows, with images and services that are here."""
     here = {
         "redis://127.0.0.1:6379/0": second_redis_url,
@@ -30,13 +31,13 @@ def shell(second_redis_url, tmp_path, installation, images):
         "registry.example.com": installation.registry,
         "--username deployer": f"--username {installation.username} --password-stdin",  # there is no terminal to ask at
     }
-    own = ("DW_NAMESPACE", "DW_NETWORK", "DW_NAME_PREFIX")
+    own = {f"DW_{name}": f"{installation.namespace}-new" for name in ("NAMESPACE", "NETWORK", "NAME_PREFIX")}
     options = {
         "shell": True,
         "cwd": tmp_path,
         "env": {
             **{name: value for name, value in os.environ.items() if not name.startswith("DW_")},
-            **{name: installation.environment[name] for name in own},
+            **own,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         },
     }
@@ -58,6 +59,7 @@ def shell(second_redis_url, tmp_path, installation, images):
         )
 
     with contextlib.ExitStack() as stack:
+        stack.callback(remove_managed, engine, own["DW_NAMESPACE"])
 
         def begin(command):
             process = stack.enter_context(subprocess.Popen(f"exec {with_what_is_here(command)}", **options))
