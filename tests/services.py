@@ -1,7 +1,9 @@
 """The services that `python -m compose.services` found or started: where they are, and how they are left."""
 
+import contextlib
 import os
 
+import docker
 import pytest
 
 
@@ -16,8 +18,17 @@ def required(name):
 
 def remove_managed(engine, namespace):
     """Remove the containers and networks that tests have left in a namespace."""
-    ours = {"label": f"docker-watcher.namespace={namespace}"}
-    for each in engine.containers(all=True, filters=ours):
-        engine.remove_container(each["Id"], force=True, v=True)
-    for each in engine.networks(filters=ours):
+    remove_containers(engine, namespace)
+    for each in engine.networks(filters=_of(namespace)):
         engine.remove_network(each["Id"])
+
+
+def remove_containers(engine, namespace):
+    """Remove the containers that tests have left in a namespace."""
+    for each in engine.containers(all=True, filters=_of(namespace)):
+        with contextlib.suppress(docker.errors.NotFound):
+            engine.remove_container(each["Id"], force=True, v=True)
+
+
+def _of(namespace):
+    return {"label": f"docker-watcher.namespace={namespace}"}

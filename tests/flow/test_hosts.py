@@ -167,8 +167,7 @@ def test_a_drained_host_is_left_stage_by_stage_and_takes_on_nothing(fleet, new_s
 
 def test_what_is_for_a_host_that_is_away_waits_says_so_and_goes_through(stage, new_stage, two_away):
     asked = stage.send(host="two")
-    told = until(lambda: asked.info if asked.state == "PROGRESS" else None)
-    assert "two" in told["waits_for"]
+    assert "two" in until(lambda: asked.state == "PROGRESS" and asked.info.get("waits_for"))
     # The other one goes on, and nothing new is for the one that is away.
     assert new_stage().deploy()["host"] == "one"
     assert asked.state == "PROGRESS"
