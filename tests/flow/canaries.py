@@ -86,15 +86,16 @@ def command_lines():
 
     def sample():
         while not ended.wait(0.02):
-            seen.update(map(_command_line, Path("/proc").glob("[0-9]*/cmdline")))
+            seen.update(map(_command_line, Path("/proc").glob("[0-9]*")))
 
     with _thread(sample, ended.set):
         yield seen
 
 
-def _command_line(path):
+def _command_line(process):
+    # Not by the pattern: of a process that ends just then, it would raise.
     with contextlib.suppress(OSError):
-        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return ""
 
 

@@ -24,7 +24,7 @@ from cryptography.fernet import Fernet
 from compose.jobimage import build_job_image, push
 from tests.engine_proxy import EngineProxy
 from tests.flow.hook import Hook
-from tests.services import remove_containers, remove_managed, required
+from tests.services import remove_managed, required
 
 STARTS_WITHIN = 90
 
@@ -161,13 +161,6 @@ def engine():
 def _leave_nothing(engine, installation):
     yield
     remove_managed(engine, installation.namespace)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _leave_no_container(engine, installation):
-    """Some tests look at all that is in the namespace: what a file's tests leave is no other file's."""
-    yield
-    remove_containers(engine, installation.namespace)
 
 
 @pytest.fixture(scope="session")

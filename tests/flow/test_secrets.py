@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 from tests.flow.canaries import command_lines, contents_of, events_of, found, monitored
 from tests.flow.conftest import Stage, flower_of, served_through
 from tests.flow.hook import Hook
+from tests.services import remove_containers
 
 # Everything is done, and fails, once for all of it.
 pytestmark = pytest.mark.timeout(600)
@@ -165,6 +166,8 @@ class Scene:
 @pytest.fixture(scope="module")
 def places(second_redis_url, engine_proxy, installation, images, engine, tmp_path_factory):
     """All that could be read anywhere while everything went on, by place."""
+    # Of whatever other tests have left in this namespace, `dw rekey` would say that it needs an older key.
+    remove_containers(engine, installation.namespace)
     images("teller", "v1", command=shell("exec /bin/busybox httpd -f -p 8080 -h /www"))
     images("dying", "v1", command=shell("exit 3"))
     images("sick", "v1", healthcheck=shell("exit 1"))
