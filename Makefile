@@ -23,7 +23,7 @@ PYTEST := $(BIN)/pytest $(T)
 endif
 
 # What tests run. Installed first: the private services' network, in which the tests are, has no way to where packages are.
-TEST_PROGRAMS := rabbitmq-server prometheus promtool chromium fish zsh
+TEST_PROGRAMS := rabbitmq-server prometheus promtool chromium fish zsh systemd-analyze
 
 ##@ Start here
 
@@ -94,7 +94,7 @@ docs: .venv/ready ## Build the documentation's site into .state/site, and fail a
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 .PHONY: reference
-reference: .venv/ready ## Write the pages on tasks and settings anew from the code
+reference: .venv/ready ## Write the pages on tasks, settings and dw anew from the code
 	@$(BIN)/python -m docs.reference
 	@$(BIN)/python -m docs.commands
 

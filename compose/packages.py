@@ -28,6 +28,7 @@ PACKAGE_OF = {
     "htpasswd": "apache2-utils",
     "busybox": "busybox-static",
     "nginx": "nginx",
+    "systemd-analyze": "systemd",
     "node": "nodejs",
     "npm": "npm",
     "curl": "curl",

@@ -14,7 +14,6 @@ from worker.cli.app import app
 from worker.results import DeploymentResult, ListedContainer
 
 PAGE = Path(__file__).parent / "dw.md"
-_LISTED = (*ListedContainer.model_fields, "older_key")
 _STATE = ("container_id", "container_name")
 OBJECTS: Mapping[str, Mapping[str, Any]] = {
     "deploy": dict.fromkeys(DeploymentResult.model_fields),
@@ -29,7 +28,7 @@ OBJECTS: Mapping[str, Mapping[str, Any]] = {
             *("container_name", "began", "ended", "took", "seconds", "rollback_to", "superseded_by", "error"),
         ),
     },
-    "ps": {"containers": _LISTED},
+    "ps": {"containers": tuple(ListedContainer.model_fields)},
     "logs": {"logs": (*_STATE, "lines")},
     "stop": {"stopped": (*_STATE, "exit_code")},
     "restart": {"restarted": (*_STATE, "ports", "started_at")},
