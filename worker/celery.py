@@ -5,16 +5,16 @@ What each setting is for, where it isn't Celery's default, and where it was lear
 
 import sys
 from enum import StrEnum
-from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, before_task_publish
+from celery.signals import beat_init
 from kombu import Queue
 
 from worker import address
 from worker.address import SHARED_QUEUE
 from worker.orders import numbered_by_broker
 from worker.settings import QUICK_THREADS, Settings, SettingsInvalid, settings
+from worker.signing import sign_what_is_sent
 
 
 class Lane(StrEnum):
@@ -108,23 +108,6 @@ def _settings_or_exit() -> Settings:
 
 app = Celery("docker-watcher", include=["worker.process", "tasks"])
 app.conf.update(_configuration(_settings_or_exit()))
-
-
-def sign_what_is_sent(**_: object) -> None:
-    """Have whatever this process sends signed, where it has a key.
-
-    A worker signs nothing: what it sends on has its producer's signature, or needs none.
-    """
-    before_task_publish.connect(_sign)
-
-
-def _sign(body: tuple[Any, ...], headers: dict[str, Any], **_: object) -> None:
-    if settings().producer or settings().signing_key_file:
-        from worker.signature import sign  # noqa: PLC0415  # who has no key needs none of what it takes to sign
-
-        sign(body, headers)
-
-
 beat_init.connect(sign_what_is_sent)
 
 

@@ -19,7 +19,7 @@ from flower.events import EventsState
 from kombu.transport import TRANSPORT_ALIASES
 from tornado.options import options
 
-from worker.celery import sign_what_is_sent
+from worker.signing import sign_what_is_sent
 
 _DEFAULTS: dict[str, object] = {
     "address": "127.0.0.1",
