@@ -170,5 +170,9 @@ class CutoverFailed(Permanent):
     """The cut-over hook didn't answer 2xx; one that is away or overloaded may do so later."""
 
 
+KINDS: tuple[type[DeploymentError], ...] = (*Transient.__subclasses__(), *Permanent.__subclasses__())
+"""All of the contract, those first that a later try helps against."""
+
+
 class Unanswered(Exception):
     """None of the contract, but of who asks: nobody took what was sent, it hasn't ended in time, or can't be sent."""

@@ -36,17 +36,12 @@ _ODD = {
 }
 
 
-def kinds():
-    """The errors of the contract, by name."""
-    found = {}
-    for each in (errors.Transient, errors.Permanent):
-        found |= {kind.__name__: kind for kind in each.__subclasses__()}
-    return found
+KINDS = {each.__name__: each for each in errors.KINDS}
 
 
 def words(kind):
     """What the page says of an error, above its screen."""
-    known = kinds()[kind]
+    known = KINDS[kind]
     retry = _ODD.get(kind) or (_BY_ITSELF if known.is_transient else _NEVER)
     to_do = HINTS[kind].removeprefix("{used}; ").replace("{credential}", "NAME").replace("of {host}", "of each host")
     to_do = re.sub(r"\{(\w+)\}", lambda found: "PROJECT/STAGE" if found[1] == "stage" else found[1].upper(), to_do)

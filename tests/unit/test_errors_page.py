@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from tests.screens.page import PAGE, kinds, words
+from tests.screens.page import KINDS, PAGE, words
 from tests.screens.scenes import SCENES
 from worker.cli.hints import HINTS, hint
 
 
 def test_each_error_of_the_contract_has_a_scene_and_what_to_do():
-    assert SCENES.keys() == kinds().keys()
-    assert kinds().keys() <= HINTS.keys()
+    assert SCENES.keys() == KINDS.keys()
+    assert KINDS.keys() <= HINTS.keys()
 
 
 @pytest.mark.parametrize("kind", SCENES)

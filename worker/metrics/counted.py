@@ -10,20 +10,9 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from worker import errors
-from worker.errors import DeploymentCancelled, DeploymentError, DeploymentSuperseded, Permanent, Transient
+from worker.errors import KINDS, DeploymentCancelled, DeploymentSuperseded
 from worker.record import OF_STAGE, Step
 
-ERRORS = tuple(
-    sorted(
-        each.__name__
-        for each in vars(errors).values()
-        if isinstance(each, type)
-        and issubclass(each, DeploymentError)
-        and each not in {DeploymentError, Transient, Permanent}
-    )
-)
-"""The contract's errors, by name."""
 _ENDS = {DeploymentCancelled.__name__: "cancelled", DeploymentSuperseded.__name__: "superseded"}
 RECONCILE_KINDS = ("removed", "failed", "restored", "adopted", "released", "resumed", "moved")
 
@@ -109,7 +98,7 @@ class Counted:
     def _begin_at_zero(self) -> None:
         for result in ("live", "unchanged"):
             self.deployments.labels(result, "")
-        for error in ERRORS:
+        for error in (each.__name__ for each in KINDS):
             self.deployments.labels(_ENDS.get(error, "failed"), error)
             self.requests_refused.labels(error)
         for action in OF_STAGE:
