@@ -1,4 +1,4 @@
-"""What callers are told, as `worker.client` reads it."""
+"""What callers are told, as `worker.client` reads it, and the cut-over hook of a stage."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -9,8 +9,8 @@ class Told(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class DeploymentResult(Told):
-    """What a deployment has brought: the result of `docker.deploy` and `docker.rollback`."""
+class Instance(Told):
+    """A version of a stage, as the cut-over hook is told where it is."""
 
     deployment_id: str
     project: str
@@ -28,14 +28,23 @@ class DeploymentResult(Told):
     network: str
     ports: dict[str, int]
     """The host's port of each port of the container's that is published, as in `{"8080/tcp": 32768}`."""
-    health: str
-    """`healthy`, or `running`: what has no health check, and has run stably."""
+    health: str | None
+    """As the engine has it; None of one that was adopted."""
     state: str
     """`live`, or `unchanged`: the same image with the same arguments was live already, and nothing was touched."""
-    replaced: list[str]
+    replaced: list[str] = []
     """Ids of the containers that were retired."""
-    seconds: dict[str, float]
+    seconds: dict[str, float] = {}
     """How long each step took."""
+
+
+class DeploymentResult(Instance):
+    """What a deployment has brought: the result of `docker.deploy` and `docker.rollback`."""
+
+    health: str
+    """`healthy`, or `running`: what has no health check, and has run stably."""
+    replaced: list[str]
+    seconds: dict[str, float]
 
 
 class Progress(Told):

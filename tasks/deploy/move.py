@@ -10,6 +10,7 @@ from worker import listing
 from worker.errors import DeploymentError
 from worker.heartbeat import heartbeat
 from worker.record import Claim, Step
+from worker.results import Instance
 from worker.settings import settings
 from worker.store import deployments, hosts
 
@@ -23,10 +24,10 @@ def hosts_with(claim: Claim) -> list[str]:
     return sorted(known - {settings().host})
 
 
-def instance_elsewhere(claim: Claim) -> dict[str, object] | None:
-    """The result of the deployment that is live in the stage, on another host: what requests are led back to."""
+def instance_elsewhere(claim: Claim) -> Instance | None:
+    """What is live in the stage, on another host: what requests are led back to."""
     live = deployments().live_instance(claim.asked.where)
-    return outcome.of_deployment(live.deployment_id, live.spec, live.found, live.host) if live else None
+    return outcome.of_deployment(Instance, live.deployment_id, live.spec, live.found, live.host) if live else None
 
 
 @step(Step.VACATE)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import TypeVar
 
 import structlog
 from celery import states
@@ -13,6 +14,7 @@ from worker.celery import app
 from worker.engine import PullProgress
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
+from worker.results import DeploymentResult, Instance
 from worker.settings import settings
 from worker.spec import DeploymentSpec, StageOrder
 from worker.store import deployments
@@ -23,6 +25,7 @@ _PROGRESS_EVERY = 0.25
 _MOST_LAYERS_TOLD = 4
 _OF_PULL = ("current", "total", "layers", "layers_done", "at_work")
 """What is told of a pull. All that ask for one are told the same, four times a second: it is to stay small."""
+R = TypeVar("R", bound=Instance)
 
 
 def progress(deployment_id: str, **meta: object) -> None:
@@ -118,7 +121,12 @@ def result(claim: Claim) -> dict[str, object]:
     """The contract's result of what succeeded."""
     if isinstance(claim.asked, StageOrder):
         return _of_order(claim, claim.asked)
-    return of_deployment(claim.id, claim.asked, claim.found, claim.host)
+    return of_claim(claim).model_dump()
+
+
+def of_claim(claim: Claim) -> DeploymentResult:
+    """The contract's result of a deployment, once it is proven, or unchanged."""
+    return of_deployment(DeploymentResult, claim.id, claim.spec, claim.found, claim.host)
 
 
 def _of_order(claim: Claim, order: StageOrder) -> dict[str, object]:
@@ -131,26 +139,20 @@ def _of_order(claim: Claim, order: StageOrder) -> dict[str, object]:
     }
 
 
-def of_deployment(deployment_id: str, spec: DeploymentSpec, found: Found, host: str) -> dict[str, object]:
-    """The contract's result of a deployment."""
-    return {
-        "deployment_id": deployment_id,
-        "project": spec.project,
-        "stage": spec.stage,
-        "instance_id": found.instance_id,
-        "host": host,
-        "container_id": found.container_id,
-        "container_name": found.container_name,
-        "image": str(ImageReference.parse(spec.image)),
-        "image_id": found.image_id,
-        "digest": found.digest,
-        "network": spec.network or settings().network,
-        "ports": found.ports,
-        "health": found.health,
-        "state": "unchanged" if found.unchanged else "live",
-        "replaced": found.replaced,
-        "seconds": found.seconds,
-    }
+def of_deployment(kind: type[R], deployment_id: str, spec: DeploymentSpec, found: Found, host: str) -> R:
+    """What a deployment has brought: a result, or as much of one as is known of a version that was adopted."""
+    return kind.model_validate(
+        {
+            **found.model_dump(include=set(kind.model_fields)),
+            "deployment_id": deployment_id,
+            "project": spec.project,
+            "stage": spec.stage,
+            "host": host,
+            "image": str(ImageReference.parse(spec.image)),
+            "network": spec.network or settings().network,
+            "state": "unchanged" if found.unchanged else "live",
+        }
+    )
 
 
 def _store(deployment_id: str, value: object, state: str) -> None:

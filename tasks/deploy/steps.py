@@ -4,7 +4,7 @@ Every step can run twice, after a worker's death or a lost reply: it looks for w
 deployment-id label, and goes on from there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -29,6 +29,7 @@ from worker.labels import Label, container_name
 from worker.policy import policy
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
+from worker.results import Instance
 from worker.settings import settings
 from worker.spec import Cutover
 from worker.store import credentials, deployments, pulled_images
@@ -224,7 +225,7 @@ def cutover(claim: Claim) -> Done:
     if claim.spec.cutover:
         policy().check_hook(claim.spec.where, claim.spec.cutover.url)
         # It has that name once it is promoted.
-        instance = {**outcome.result(claim), "container_name": _wanted_name(claim)}
+        instance = outcome.of_claim(claim).model_copy(update={"container_name": _wanted_name(claim)})
         cut_over(claim.spec.cutover, instance, "deployed", claim.interrupt)
     return Done(claim.found)
 
@@ -339,7 +340,7 @@ def report(claim: Claim) -> None:
         send(closed.due)
     if claim.found.replaced and not claim.error and claim.spec.cutover:
         try:
-            say_retired(claim.spec.cutover, outcome.result(claim))
+            say_retired(claim.spec.cutover, outcome.of_claim(claim))
         except CutoverFailed as error:
             log.warning("retirement_not_told", error=error.message)
 
@@ -390,7 +391,7 @@ def _told_in_time(claim: Claim) -> Iterator[None]:
         raise
 
 
-def _lead_back(claim: Claim, hook: Cutover, older: Mapping[str, object]) -> None:
+def _lead_back(claim: Claim, hook: Cutover, older: Instance) -> None:
     try:
         cut_over(hook, older, "reverted")
     except CutoverFailed as error:
@@ -398,7 +399,7 @@ def _lead_back(claim: Claim, hook: Cutover, older: Mapping[str, object]) -> None
             raise
         log.warning("not_led_back", error=error.message)
         # So that reconciling finds them changed, and asks until the hook agrees.
-        deployments().note_ports(str(older["deployment_id"]), {})
+        deployments().note_ports(older.deployment_id, {})
 
 
 def _restore(claim: Claim) -> None:
