@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from worker.cli import client, progress
+from worker.cli import progress
+from worker.cli.client import calls
 from worker.cli.output import err, out, urls
 
 _CANCELLED_WITHIN = 30
@@ -31,11 +32,11 @@ def cancel(task_id: str, patience: float) -> dict[str, Any]:
     Raises Unanswered.
     """
     give_up_at = time.monotonic() + patience
-    answer: dict[str, Any] = client.ask("docker.cancel", patience, deployment_id=task_id)
+    answer: dict[str, Any] = calls().ask("docker.cancel", {"deployment_id": task_id}, patience)
     # Not until the result is there: a removal that the engine refuses goes on after that.
     while answer["state"] == "cancelling" and time.monotonic() < give_up_at:
-        client.has_ended_within(task_id, give_up_at - time.monotonic())
-        answer = client.ask("docker.cancel", patience, deployment_id=task_id)
+        calls().has_ended_within(task_id, give_up_at - time.monotonic())
+        answer = calls().ask("docker.cancel", {"deployment_id": task_id}, patience)
     return answer
 
 
@@ -44,14 +45,14 @@ def run(task: str, arguments: Mapping[str, Any], *, cancels: bool) -> dict[str, 
 
     Raises the deployment's DeploymentError, Unanswered.
     """
-    task_id = client.send(task, **arguments)
+    task_id = calls().send(task, arguments)
     title = f"{arguments['project']}/{arguments['stage']}", str(arguments.get("image", "goes back"))
     try:
         progress.follow(task_id, task, title)
     except KeyboardInterrupt:
         _interrupted(task_id, cancels=cancels)
         raise typer.Exit(130) from None
-    result: dict[str, Any] = client.outcome(task_id)
+    result: dict[str, Any] = calls().outcome(task_id)
     return result
 
 
@@ -60,7 +61,7 @@ def ask(task: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises Unanswered.
     """
-    return {"deployment_id": client.send(task, **arguments), "state": "sent"}
+    return {"deployment_id": calls().send(task, arguments), "state": "sent"}
 
 
 def show_sent(sent: Mapping[str, Any], stage: str) -> None:

@@ -6,7 +6,8 @@ from rich.markup import escape
 
 from worker import plan, rescue
 from worker.celery import Lane
-from worker.cli import client, deploy
+from worker.cli import deploy
+from worker.cli.client import calls
 from worker.cli.output import err, out, show_json, show_table
 from worker.errors import DeploymentError, SpecInvalid
 from worker.record import Version
@@ -68,8 +69,8 @@ def prune(patience: float, **arguments: object) -> dict[str, Any]:
     """
     there = [each.name for each in hosts().all() if not each.is_away] or [settings().host]
     queues = [Lane.WORK.queue(settings().namespace, each) for each in there]
-    asked = [client.send_to(each, "docker.prune", **arguments) for each in queues]
-    answers = [client.answer(each, "docker.prune", patience) for each in asked]
+    asked = [calls().send("docker.prune", arguments, queue=each) for each in queues]
+    answers = [calls().answer(each, "docker.prune", patience) for each in asked]
     return {
         "hosts": there,
         "dry_run": arguments["dry_run"],

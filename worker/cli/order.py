@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import typer
 
-from worker.cli import client, deploy, progress
+from worker.cli import deploy, progress
+from worker.cli.client import calls
 from worker.cli.output import err, out, show_json, urls
 from worker.spec import StageOrder, parse
 
@@ -23,13 +24,13 @@ def carry_out(action: Action, patience: float, /, *, waits: bool, as_json: bool,
         sent = deploy.ask("docker.stage", given)
         show_json(sent) if as_json else deploy.show_sent(sent, order.where)
         return
-    task_id = client.send("docker.stage", **given)
+    task_id = calls().send("docker.stage", given)
     try:
         progress.follow(task_id, "docker.stage", (order.where, action), patience)
     except KeyboardInterrupt:
         err().print(f"{order.about} goes on; to end it: dw cancel {task_id}")
         raise typer.Exit(130) from None
-    result: dict[str, Any] = client.outcome(task_id)
+    result: dict[str, Any] = calls().outcome(task_id)
     if as_json:
         show_json({_DONE[action]: result["containers"]})
         return

@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli import client
+from worker.calls import TAKEN_WITHIN
+from worker.cli.client import calls
 from worker.cli.output import err
 
 _STEPS = ("pull", "create", "start", "prove", "promote")
@@ -45,12 +46,12 @@ _ROOM_FOR_BARS = 70
 _ROOM_FOR_WORDS = 55
 
 
-def follow(task_id: str, task: str, title: Sequence[str], patience: float = 30) -> None:
+def follow(task_id: str, task: str, title: Sequence[str], patience: float = TAKEN_WITHIN) -> None:
     """Show how far something is until it has ended: live in a terminal, in lines elsewhere.
 
     `title` is its stage, and what is done there. Raises Unanswered.
     """
-    told = client.follow(task_id, task, patience)
+    told = calls().follow(task_id, task, patience)
     # Not by what the console takes for one: FORCE_COLOR has it see a terminal in a file.
     if sys.stderr.isatty() and not err().is_dumb_terminal:
         _follow_live(told, title)

@@ -2,7 +2,7 @@
 
 import typer
 
-from worker.cli import client
+from worker.cli.client import calls
 from worker.cli.output import errors_shown, out, show_json
 from worker.keyring import keyring
 from worker.store import Resealed, sealed
@@ -15,7 +15,7 @@ def run(patience: float, *, as_json: bool) -> None:
             "credentials": sealed().reseal_credentials(keyring()),
             "variables": sealed().reseal_variables(keyring()),
         }
-        listed = client.ask("docker.list", patience, all=True)["containers"]
+        listed = calls().ask("docker.list", {"all": True}, patience)["containers"]
         older = sorted(each["name"] for each in listed if each["older_key"])
         if as_json:
             show_json({**{kind: vars(each) for kind, each in done.items()}, "containers": {"older_key": older}})

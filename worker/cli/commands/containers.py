@@ -109,14 +109,14 @@ def rm(
 
 
 def _containers(stage: str | None, timeout: float, *, every: bool, as_json: bool) -> list[dict[str, Any]]:
-    from worker.cli import client
+    from worker.cli.client import calls
 
     project, name = split_stage(stage) if stage else (None, None)
-    asked = client.send("docker.list", project=project, stage=name, all=every)
+    asked = calls().send("docker.list", {"project": project, "stage": name, "all": every})
     if not as_json:
         import rich.console
         import rich.table  # noqa: F401  # while a worker answers: to show that will take it
-    found: list[dict[str, Any]] = client.answer(asked, "docker.list", timeout)["containers"]
+    found: list[dict[str, Any]] = calls().answer(asked, "docker.list", timeout)["containers"]
     return found
 
 
@@ -132,10 +132,10 @@ def _order(
 
 
 def _each_of(stage: str, task: str, patience: float, /, *, as_json: bool, **arguments: object) -> list[dict[str, Any]]:
-    from worker.cli import client
+    from worker.cli.client import calls
     from worker.plan import no_container
 
     found = _containers(stage, patience, every=True, as_json=as_json)
     if not found:
         raise no_container(stage)
-    return [client.ask(task, patience, container=each["container_id"], **arguments) for each in found]
+    return [calls().ask(task, {"container": each["container_id"], **arguments}, patience) for each in found]

@@ -10,7 +10,7 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from worker import about
 from worker.celery import Lane, app
-from worker.cli import client
+from worker.cli.client import calls
 from worker.cli.doctor import store
 from worker.cli.doctor.finding import FAIL, OK, WARN, Finding, looked
 from worker.errors import DeploymentError, Unanswered
@@ -168,10 +168,10 @@ def _answers(there: Sequence[Host], patience: float) -> Iterator[Finding]:
     """Whether something that is asked comes back, by way of broker, worker, engine and result backend."""
     queues = {each.name: Lane.QUICK.queue(settings().namespace, each.name) for each in there}
     began = time.monotonic()
-    sent = {name: client.send_to(queue, "docker.list") for name, queue in queues.items()}
+    sent = {name: calls().send("docker.list", {}, queue=queue) for name, queue in queues.items()}
     for name, task_id in sent.items():
         try:
-            found = client.answer(task_id, "docker.list", patience)
+            found = calls().answer(task_id, "docker.list", patience)
         except DeploymentError as error:
             yield Finding("answers", FAIL, f"{name}: {error.message}", host=name)
         except Unanswered as error:
