@@ -20,6 +20,7 @@ from vine import promise
 from worker import metrics
 from worker.errors import SpecInvalid
 from worker.newer import LEFT_FOR, leave_step, newer_are_there
+from worker.record import STEP_TASKS
 from worker.reference import short
 from worker.refusal import DEEPEST, has_result, invalid, is_deeper, tell, too_long
 from worker.settings import settings
@@ -33,7 +34,6 @@ log = structlog.get_logger()
 _FARTHEST = timedelta(seconds=60)
 """How long a message may wait in a worker for its time; a retry waits for 30 s at most."""
 _OURS = "docker."
-_STEPS = ("docker.deploy.", "docker.stage.")
 _CELERYS_OWN = "celery."
 """Tasks that run other tasks, or whole workflows, for whoever asks."""
 _SHOWN = ("project", "stage", "image", "container", "deployment_id", "network", "action", "to")
@@ -211,7 +211,7 @@ def is_for_newer(headers: Headers, tasks: Mapping[str, object]) -> bool:
 
 
 def _is_step(task: str) -> bool:
-    return task.startswith(_STEPS)
+    return task.startswith(STEP_TASKS)
 
 
 def _may_have_result(task_id: str) -> bool:

@@ -19,6 +19,7 @@ from flower.events import EventsState
 from kombu.transport import TRANSPORT_ALIASES
 from tornado.options import options
 
+from worker.orders import NUMBERED_TASKS
 from worker.signing import sign_what_is_sent
 
 _DEFAULTS: dict[str, object] = {
@@ -31,8 +32,6 @@ _DEFAULTS: dict[str, object] = {
     "tasks_columns": "name,args,state,received,runtime,uuid,worker",
 }
 _LOST = "LOST"
-_OUTLIVE_WORKERS = {"docker.deploy", "docker.rollback", "docker.stage"}
-"""What other workers go on with."""
 
 
 def prepare(app: Celery) -> None:
@@ -85,7 +84,8 @@ class _Task(Task):
 
 def readable(task: Any) -> Any:
     """Say of a task, a copy of Flower's, what people want to read."""
-    if task.state == "STARTED" and task.name not in _OUTLIVE_WORKERS and not _has_worker(task):
+    # With what was asked of a stage, other workers go on.
+    if task.state == "STARTED" and task.name not in NUMBERED_TASKS and not _has_worker(task):
         task.state = _LOST
     if task.exception:
         # The page has it far below, and the list not at all.

@@ -23,7 +23,7 @@ from worker.engine import ContainerSpec
 from worker.errors import PolicyDenied
 from worker.labels import Label, Labels
 from worker.reference import ImageReference
-from worker.settings import Name, Settings, SettingsInvalid, port_range, settings
+from worker.settings import HIGHEST_PORT, Name, Settings, SettingsInvalid, port_range, settings
 from worker.spec import DeploymentSpec
 
 _WILDCARDS = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -107,7 +107,7 @@ class Policy(BaseModel):
     """Names of labels, which tell a reverse proxy, say, where to send requests."""
     volumes: Patterns = ("*",)
     """Named ones."""
-    host_ports: tuple[HostPorts, ...] = ((1024, 65_535),)
+    host_ports: tuple[HostPorts, ...] = ((1024, HIGHEST_PORT),)
     """What may be asked for by its number, as in `18000-18999`; DW_PORT_RANGE may always."""
     hooks: Patterns = ("**",)
     """URLs of cut-over hooks, as in `https://proxy.example.com/hooks/*`."""

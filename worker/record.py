@@ -64,9 +64,12 @@ class Step(StrEnum):
 
     @property
     def task(self) -> str:
-        return f"docker.{'stage' if self in OF_STAGE else 'deploy'}.{self}"
+        of_deployment, of_stage = STEP_TASKS
+        return f"{of_stage if self in OF_STAGE else of_deployment}{self}"
 
 
+STEP_TASKS = ("docker.deploy.", "docker.stage.")
+"""What the names of steps' tasks begin with: of a deployment, of an order to a stage."""
 OF_STAGE = {Step.STOP, Step.RESTART, Step.REMOVE}
 """What `docker.stage` asks for, under the action's own name."""
 ON_SUCCESS: Mapping[Step, Step] = {

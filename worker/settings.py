@@ -26,7 +26,7 @@ NetworkName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,126}$"), AfterValidator(_user_defined)
 ]
 QUICK_THREADS = 8
-_HIGHEST_PORT = 65_535
+HIGHEST_PORT = 65_535
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -50,7 +50,7 @@ def port_range(text: object) -> object:
     if not isinstance(text, str):
         return text
     first, _, last = text.partition("-")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= _HIGHEST_PORT):
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= HIGHEST_PORT):
         raise ValueError("must be two ports, the lower one first, as in 20000-29999")
     return int(first), int(last)
 
@@ -164,7 +164,7 @@ class Settings(BaseSettings):
 
     log_format: Literal["console", "json"] = "console"
     """Log lines for people, or as one JSON object each."""
-    metrics_port: Annotated[int, Field(ge=1, le=_HIGHEST_PORT)] | None = None
+    metrics_port: Annotated[int, Field(ge=1, le=HIGHEST_PORT)] | None = None
     """Where each worker process answers Prometheus; without it there are no metrics. Several workers of one machine
     need a port each, or `PROMETHEUS_MULTIPROC_DIR`: then they share one, and each answers for all."""
     metrics_address: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")

@@ -22,9 +22,8 @@ from pydantic import (
 from worker.errors import SpecInvalid
 from worker.reference import ImageReference, normal_registry, short
 from worker.secrecy import has_password, is_secret_name
-from worker.settings import Name, NetworkName, Seconds, settings
+from worker.settings import HIGHEST_PORT, Name, NetworkName, Seconds, settings
 
-_HIGHEST_PORT = 65_535
 _ENGINES_INTEGERS = 2**63
 ACCEPTED = "accepted"
 """The validation context of a spec that is read back: this worker's settings were asked when it was accepted."""
@@ -74,9 +73,9 @@ def _check_label_not_secret(name: str, info: ValidationInfo) -> str:
 
 def _check_host_port(port: object) -> object:
     # Not isinstance: true is an int to Python.
-    if port == "keep" or (type(port) is int and 1 <= port <= _HIGHEST_PORT):
+    if port == "keep" or (type(port) is int and 1 <= port <= HIGHEST_PORT):
         return port
-    raise ValueError(f"must be a port from 1 to {_HIGHEST_PORT}, or keep")
+    raise ValueError(f"must be a port from 1 to {HIGHEST_PORT}, or keep")
 
 
 def _check_url(text: str) -> str:
@@ -252,8 +251,8 @@ class DeploymentSpec(StageArguments):
     @classmethod
     def _ports_are_in_range(cls, ports: dict[str, HostPort | None]) -> dict[str, HostPort | None]:
         for port in ports:
-            if int(port.partition("/")[0]) > _HIGHEST_PORT:
-                raise ValueError(f"a container's port is at most {_HIGHEST_PORT}")
+            if int(port.partition("/")[0]) > HIGHEST_PORT:
+                raise ValueError(f"a container's port is at most {HIGHEST_PORT}")
         return ports
 
     @field_validator("labels")

@@ -18,10 +18,10 @@ from rich.text import Text
 
 from worker.celery import app
 from worker.cli.output import err, out, show_json
+from worker.orders import NUMBERED_TASKS
+from worker.record import STEP_TASKS
 from worker.store import deployments
 
-_ASK_FOR_A_STAGE = {"docker.deploy", "docker.rollback", "docker.stage"}
-_STEPS = ("docker.deploy.", "docker.stage.")
 _SHOWN_OF_STEPS = {"waiting", "retry"}
 """Beside their beginnings: the end of one that goes straight on is told when those after it have ended too."""
 _OUTCOMES = re.compile(r"""['"](?:outcome|state)['"]: ['"]([^'"]*)['"]""")
@@ -150,9 +150,9 @@ def _task(told: Mapping[str, Any]) -> _Task:
     given = _value(told.get("kwargs"))
     arguments = given if isinstance(given, dict) else {}
     deployment_id = None
-    if name in _ASK_FOR_A_STAGE:
+    if name in NUMBERED_TASKS:
         deployment_id = task_id
-    elif name is None or name.startswith(_STEPS):
+    elif name is None or name.startswith(STEP_TASKS):
         deployment_id = arguments.get("deployment_id") or told.get("root_id") or task_id
     if "project" in arguments and "stage" in arguments:
         stage: str | None = f"{arguments['project']}/{arguments['stage']}"
@@ -199,11 +199,11 @@ def _moment(told: Mapping[str, Any]) -> str:
 
 
 def _is_for_people(event: Event) -> bool:
-    is_step = (event.task or "").startswith(_STEPS)
+    is_step = (event.task or "").startswith(STEP_TASKS)
     if event.event == "started":
         return is_step
     if event.event == "received":
-        return event.task in _ASK_FOR_A_STAGE
+        return event.task in NUMBERED_TASKS
     return not is_step or event.event != "succeeded" or event.outcome in _SHOWN_OF_STEPS
 
 

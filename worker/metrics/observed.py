@@ -8,13 +8,13 @@ import platform
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 
 import redis
 import structlog
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from worker.about import own_version
 from worker.broker.depth import Depths
 from worker.celery import Lane
 from worker.settings import settings
@@ -131,7 +131,7 @@ class Observed(Collector):
 
 def _build_info() -> GaugeMetricFamily:
     values = settings()
-    told = (_version(), platform.python_version(), values.host, values.namespace)
+    told = (own_version(), platform.python_version(), values.host, values.namespace)
     return _gauge(
         "dw_build_info",
         "The worker's version, and what it serves.",
@@ -141,14 +141,6 @@ def _build_info() -> GaugeMetricFamily:
         "host",
         "namespace",
     )
-
-
-def _version() -> str:
-    try:
-        return version("docker-watcher-worker")
-    except PackageNotFoundError:
-        # It runs from a folder, without having been installed.
-        return "unknown"
 
 
 def _gauge(name: str, text: str, values: dict[tuple[str, ...], float], *labels: str) -> GaugeMetricFamily:
