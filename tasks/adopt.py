@@ -40,7 +40,7 @@ def reclaim(containers: Sequence[Listed]) -> list[str]:
         for stage, each in newest.items()
         if stage in lacking
         and (standing := standings.get(_deployment_of(each)))
-        and standing.outcome in {"live", "adopted"}
+        and standing.went_live
         and standing.container_id == each.id
         and deployments().reclaim(_deployment_of(each), stage)
     ]

@@ -19,7 +19,7 @@ from worker.policy import policy
 from worker.reference import ImageReference
 from worker.settings import settings
 from worker.signature import check_stage
-from worker.spec import DeploymentSpec
+from worker.spec import DeploymentSpec, StageArguments
 
 
 class CreateResult(Result):
@@ -40,17 +40,7 @@ def create(arguments: DeploymentSpec) -> CreateResult:
     reference = ImageReference.parse(spec.image)
     policy().check(spec)
     image = engine().images.inspect(str(reference))
-    container = plan.container_spec(
-        spec,
-        deployment_id=task_id,
-        labels=engine().containers.labels,
-        name=container_name(settings().name_prefix, spec.project, spec.stage, reference),
-        network=settings().network,
-        image_id=image.id,
-        digest=image.digest,
-        ports=host_ports(spec, image.ports),
-        stop_timeout=settings().stop_timeout,
-    )
+    container = asked_container(spec, task_id, image_id=image.id, digest=image.digest, exposed=image.ports)
     made = make(spec, container, task_id, instances_of(spec))
     return CreateResult(
         container_id=made.id,
@@ -63,11 +53,39 @@ def create(arguments: DeploymentSpec) -> CreateResult:
     )
 
 
-def host_ports(spec: DeploymentSpec, exposed: Sequence[str], tried: Sequence[int] = ()) -> dict[str, int | None]:
-    """The host ports that a container is made with; those to be kept are none that a container has, up or not.
+def wanted_name(spec: DeploymentSpec) -> str:
+    """The deterministic name of a deployment's container (R11)."""
+    return container_name(settings().name_prefix, spec.project, spec.stage, ImageReference.parse(spec.image))
 
-    Raises PortInUse where `DW_PORT_RANGE` is full.
+
+def asked_container(
+    spec: DeploymentSpec,
+    deployment_id: str,
+    *,
+    image_id: str,
+    digest: str | None,
+    exposed: Sequence[str],
+    tried: Sequence[int] = (),
+) -> ContainerSpec:
+    """The container that is asked for; `tried` are host ports out of `DW_PORT_RANGE` that it could not have.
+
+    Raises PortInUse where none is left there.
     """
+    return plan.container_spec(
+        spec,
+        deployment_id=deployment_id,
+        labels=engine().containers.labels,
+        name=wanted_name(spec),
+        network=settings().network,
+        image_id=image_id,
+        digest=digest,
+        ports=_host_ports(spec, exposed, tried),
+        stop_timeout=settings().stop_timeout,
+    )
+
+
+def _host_ports(spec: DeploymentSpec, exposed: Sequence[str], tried: Sequence[int]) -> dict[str, int | None]:
+    """The host ports that a container is made with; those to be kept are none that a container has, up or not."""
     if "keep" not in spec.ports.values():
         return plan.published_ports(spec, exposed)
     first, last = settings().port_range
@@ -78,10 +96,10 @@ def host_ports(spec: DeploymentSpec, exposed: Sequence[str], tried: Sequence[int
     return plan.published_ports(spec, exposed, keepable, tried)
 
 
-def instances_of(spec: DeploymentSpec) -> list[Listed]:
+def instances_of(stage: StageArguments) -> list[Listed]:
     """The containers of a stage, in every state, newest first."""
     containers = engine().containers
-    return containers.labelled(containers.labels.select(project=spec.project, stage=spec.stage))
+    return containers.labelled(containers.labels.select(project=stage.project, stage=stage.stage))
 
 
 def make(

@@ -6,7 +6,6 @@ from signal import Signals
 
 from worker.engine import Container, engine
 from worker.engine.answer import Named
-from worker.engine.container import Containers
 from worker.errors import DeploymentError, StartFailed, Unhealthy
 from worker.spec import DeploymentSpec
 
@@ -17,8 +16,9 @@ _COMMAND_NOT_RUN = {126, 127}
 that is made for another kind of machine."""
 
 
-def evidence_of(containers: Containers, container: Named) -> dict[str, object]:
+def _evidence_of(container: Named) -> dict[str, object]:
     """Exit code, OOM flag, and the last lines of the container's output and of its health check, without secrets."""
+    containers = engine().containers
     found = containers.inspect(container.id)
     return {
         "container": found.name,
@@ -31,15 +31,15 @@ def evidence_of(containers: Containers, container: Named) -> dict[str, object]:
 
 
 @contextmanager
-def with_evidence(containers: Containers, container: Named) -> Iterator[None]:
+def with_evidence(container: Named) -> Iterator[None]:
     """Start or restart a container; StartFailed comes out with its evidence."""
     try:
         yield
     except StartFailed as error:
-        raise error.with_facts(**evidence_of(containers, container)) from error
+        raise error.with_facts(**_evidence_of(container)) from error
 
 
-def check_command_ran(containers: Containers, container: Container) -> None:
+def check_command_ran(container: Container) -> None:
     """Refuse a container that was started and whose command, as far as is seen right after, could not be run.
 
     The engine tells that only where the command is process 1, and here the engine's own init is.
@@ -47,21 +47,16 @@ def check_command_ran(containers: Containers, container: Container) -> None:
     Raises StartFailed.
     """
     if container.state != "running" and container.exit_code in _COMMAND_NOT_RUN:
-        evidence = evidence_of(containers, container)
+        evidence = _evidence_of(container)
         raise StartFailed(
             f"Starting container {container.name} failed: it {_end(container, evidence)}.",
             {"step": "start", **evidence},
         )
 
 
-def not_proven(
-    spec: DeploymentSpec,
-    container: Container,
-    verdict: str | None,
-    timeout: float,
-    evidence: dict[str, object],
-) -> DeploymentError:
+def not_proven(spec: DeploymentSpec, container: Container, verdict: str | None, timeout: float) -> DeploymentError:
     """The error for a container that ended, turned unhealthy, or didn't become healthy in time."""
+    evidence = _evidence_of(container)
     about = f"Starting container {container.name} of image {spec.image} failed"
     facts = {"step": "prove", "image": spec.image, **evidence}
     if verdict == "failed":

@@ -52,7 +52,7 @@ def _has_moved(container: Container | Listed, standing: Standing | None) -> bool
     """Whether a container that its deployment has left running is on other ports than that had found."""
     return (
         standing is not None
-        and standing.outcome in {"live", "adopted"}
+        and standing.went_live
         and standing.container_id == container.id
         and container.state == "running"
         and standing.ports != container.ports

@@ -13,7 +13,7 @@ from tasks.adopt import adopt, reclaim
 from tasks.base import Result, operation
 from tasks.ports import follow_changed_ports
 from tasks.standings import standings_of
-from tasks.stop import stop_timeout
+from tasks.stop import halt
 from worker import metrics, plan
 from worker.celery import Lane
 from worker.engine import Listed, engine
@@ -112,7 +112,7 @@ def remove_leftovers(containers: Sequence[Listed]) -> tuple[list[str], list[str]
     removed, failed = [], []
     for each in containers:
         try:
-            engine().containers.stop(each, stop_timeout(engine().containers.inspect(each.id)))
+            halt(each)
             if engine().containers.remove(each, force=True):
                 removed.append(each.name)
         except ContainerNotFound:
@@ -171,7 +171,7 @@ def _give_names_back(containers: Sequence[Listed]) -> None:
     for each in containers:
         deployment_id = api.labels.deployment_of(each)
         lost, standing = plan.lost_name(each, deployment_id), standings.get(deployment_id)
-        if not lost or standing is None or standing.outcome not in {"live", "adopted"}:
+        if not lost or standing is None or not standing.went_live:
             continue
         try:
             if deployments().holder(api.labels.stage_of(each)) is None and not api.find_named(lost):

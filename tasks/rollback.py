@@ -2,6 +2,7 @@
 
 from tasks.adopt import live_version
 from tasks.base import MOST_RETRIES, came_by_shared_queue, checked, send_on, try_later
+from tasks.create import instances_of
 from tasks.deploy.accept import Acceptance, accept
 from worker import plan
 from worker.celery import Lane, app
@@ -45,12 +46,11 @@ def _send_to_its_host(task: Acceptance, stage: str) -> None:
 
 
 def _target(asked: RollbackArguments) -> Version:
-    containers = engine().containers
-    found = containers.labelled(containers.labels.select(project=asked.project, stage=asked.stage))
+    found = instances_of(asked)
     live = live_version(asked.where, found)
     # One whose container somebody removed is the first to go back to.
     elsewhere = {each.deployment_id for each in told_by_others([asked.where])}
-    is_there = live and live.deployment_id in {*map(containers.labels.deployment_of, found), *elsewhere}
+    is_there = live and live.deployment_id in {*map(engine().containers.labels.deployment_of, found), *elsewhere}
     return plan.rollback_target(asked, _known_lives(asked.where), live if is_there else None)
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from tasks import ports, remove, restart, stop
 from tasks.base import Result, checked
+from tasks.create import instances_of
 from tasks.deploy.accept import Acceptance, accept
 from tasks.deploy.machine import Done, step
 from worker import plan
@@ -68,14 +69,11 @@ def _next(claim: Claim, act: Callable[[Claim, ContainerRef], Result]) -> Done:
 
 
 def _containers_of(order: StageOrder) -> dict[str, str]:
-    containers = engine().containers
-    found = containers.labelled(containers.labels.select(project=order.project, stage=order.stage))
+    labels, found = engine().containers.labels, instances_of(order)
     plan.check_order(order, found)
     if order.action == "restart":
         # Those that made room for another one, and are kept, can't run beside it.
-        displaced = {
-            each for other in found for each in containers.labels.get(other.labels, Label.DISPLACED).split(",")
-        }
+        displaced = {each for other in found for each in labels.get(other.labels, Label.DISPLACED).split(",")}
         found = [each for each in found if each.id not in displaced]
     return {each.id: each.name for each in (found if order.action == "stop" else reversed(found))}
 

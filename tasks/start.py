@@ -4,7 +4,7 @@ from tasks.base import Result, operation
 from tasks.evidence import check_command_ran, with_evidence
 from tasks.managed import managed
 from worker.celery import Lane
-from worker.engine import engine
+from worker.engine import Container, engine
 from worker.spec import ContainerArguments
 
 
@@ -18,11 +18,15 @@ class StartResult(Result):
 @operation("docker.start", Lane.WORK)
 def start(arguments: ContainerArguments) -> StartResult:
     """Start a container and say which host ports it has; a second run finds it running."""
-    containers = engine().containers
     found = managed(arguments.container)
-    with with_evidence(containers, found):
-        container = containers.start(found)
-    check_command_ran(containers, container)
+    with with_evidence(found):
+        container = engine().containers.start(found)
+    check_command_ran(container)
+    return started(container)
+
+
+def started(container: Container) -> StartResult:
+    """What is told of a container that was started."""
     return StartResult(
         container_id=container.id,
         container_name=container.name,

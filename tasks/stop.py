@@ -3,7 +3,7 @@
 from tasks.base import Result, operation
 from tasks.managed import managed
 from worker.celery import Lane
-from worker.engine import Container, engine
+from worker.engine import Container, Listed, engine
 from worker.settings import settings
 from worker.spec import ContainerArguments, StopTimeout
 
@@ -26,6 +26,12 @@ def stop(arguments: StopArguments) -> StopResult:
     containers.stop(found, stop_timeout(found, arguments.timeout))
     stopped = containers.inspect(found.id)
     return StopResult(container_id=stopped.id, container_name=stopped.name, exit_code=stopped.exit_code)
+
+
+def halt(container: Listed) -> None:
+    """Stop a container as it asked for, by its own signal and within its own time."""
+    containers = engine().containers
+    containers.stop(container, stop_timeout(containers.inspect(container.id)))
 
 
 def stop_timeout(container: Container, asked: int | None = None) -> int:

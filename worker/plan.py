@@ -272,7 +272,7 @@ def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool,
     if moved_at is not None:
         return deployed
     # An adopted version that was live before is known without its container, which can be there still.
-    return standing.outcome not in {"live", "adopted"} or standing.container_id not in {None, container.id}
+    return not standing.went_live or standing.container_id not in {None, container.id}
 
 
 def check_move(spec: DeploymentSpec, hosts: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import structlog
 
 from tasks.create import instances_of
 from tasks.deploy.machine import MOST_ATTEMPTS, check_bounds
-from tasks.stop import stop_timeout
+from tasks.stop import halt
 from worker.engine import Listed, engine
 from worker.errors import DeploymentError
 from worker.record import Claim
@@ -22,12 +22,6 @@ def older_instances(claim: Claim) -> list[Listed]:
 def older_than(claim: Claim, instances: Sequence[Listed]) -> list[Listed]:
     """The same of those that are known already."""
     return [each for each in instances if engine().containers.labels.deployment_of(each) != claim.id]
-
-
-def halt(container: Listed) -> None:
-    """Stop a container as it asked for, by its own signal and within its own time."""
-    containers = engine().containers
-    containers.stop(container, stop_timeout(containers.inspect(container.id)))
 
 
 def retire_all(claim: Claim, going: Iterable[Listed]) -> tuple[list[str], list[str]]:

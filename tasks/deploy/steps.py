@@ -11,21 +11,22 @@ import structlog
 
 from tasks.adopt import sealed_labels
 from tasks.connect import attach, detach
-from tasks.create import host_ports, instances_of, make, open_secrets
+from tasks.create import asked_container, instances_of, make, open_secrets, wanted_name
 from tasks.cutover import cut_over, instance_of, say_retired
 from tasks.deploy import outcome
-from tasks.deploy.instances import halt, older_instances, older_than, retire_all
+from tasks.deploy.instances import older_instances, older_than, retire_all
 from tasks.deploy.machine import MOST_ATTEMPTS, Done, Wait, check_bounds, step
 from tasks.deploy.move import hosts_with, instance_elsewhere, tell_others
 from tasks.deploy.share import share
-from tasks.evidence import evidence_of, not_proven, with_evidence
+from tasks.evidence import not_proven, with_evidence
 from tasks.pull import at_hand
+from tasks.stop import halt
 from worker import metrics, plan, tracing
 from worker.driver import send
 from worker.engine import Container, ContainerRef, Image, Listed, engine, is_half_started
 from worker.errors import ContainerNotFound, CutoverFailed, DeploymentError, EngineUnavailable, ImageNotFound, PortInUse
 from worker.keyring import keyring
-from worker.labels import Label, container_name
+from worker.labels import Label
 from worker.policy import policy
 from worker.record import Claim, Found, Step
 from worker.reference import ImageReference
@@ -102,21 +103,17 @@ def create(claim: Claim) -> Done:
         return Done(unchanged, to=Step.REPORT)
     # Those of a run before this one are stopped by now.
     displaced = list(dict.fromkeys([*found.displaced, *(each.id for each in plan.displaced(spec, older))]))
-    wanted = _wanted_name(claim)
-    container = plan.container_spec(
+    container = asked_container(
         spec,
-        deployment_id=claim.id,
-        labels=containers.labels,
-        name=wanted,
-        network=settings().network,
+        claim.id,
         image_id=_known(found.image_id),
         digest=found.digest,
-        ports=host_ports(spec, found.exposed, found.ports_in_use),
-        stop_timeout=settings().stop_timeout,
+        exposed=found.exposed,
+        tried=found.ports_in_use,
     )
     candidate = plan.candidate(
         container,
-        name=plan.choose_name(wanted, older, claim.id),
+        name=plan.choose_name(container.name, older, claim.id),
         labels=containers.labels,
         mark=marks[0],
         remembered={**sealed_labels(spec, claim.id, older), Label.DISPLACED: ",".join(displaced)},
@@ -165,7 +162,7 @@ def start(claim: Claim) -> Done:
     """
     containers = engine().containers
     try:
-        with with_evidence(containers, _container(claim)):
+        with with_evidence(_container(claim)):
             started = containers.start(_container(claim))
     except (EngineUnavailable, ContainerNotFound) as error:
         # An engine that died while it started a container can have half of it left (`task …: already exists`).
@@ -204,7 +201,7 @@ def prove(claim: Claim) -> Done | Wait:
     time_decides_in = (stable if container.health is None else timeout) - running_for
     if verdict is None and time_decides_in > 0:
         return Wait(min(time_decides_in, claim.time_left, _MISSED_EVENT))
-    raise not_proven(claim.spec, container, verdict, timeout, evidence_of(containers, container))
+    raise not_proven(claim.spec, container, verdict, timeout)
 
 
 @step(Step.ALIAS)
@@ -225,7 +222,7 @@ def cutover(claim: Claim) -> Done:
     if claim.spec.cutover:
         policy().check_hook(claim.spec.where, claim.spec.cutover.url)
         # It has that name once it is promoted.
-        instance = outcome.of_claim(claim).model_copy(update={"container_name": _wanted_name(claim)})
+        instance = outcome.of_claim(claim).model_copy(update={"container_name": wanted_name(claim.spec)})
         cut_over(claim.spec.cutover, instance, "deployed", claim.interrupt)
     return Done(claim.found)
 
@@ -233,7 +230,7 @@ def cutover(claim: Claim) -> Done:
 @step(Step.PROMOTE)
 def promote(claim: Claim) -> Done:
     """Give the proven container what it lacked as a candidate, and say which older ones go."""
-    spec, containers, wanted = claim.spec, engine().containers, _wanted_name(claim)
+    spec, containers, wanted = claim.spec, engine().containers, wanted_name(claim.spec)
     older = older_instances(claim)
     # Before it is looked at: an engine that restarts brings it back from now on, and left it where it was until now.
     containers.set_restart_policy(_container(claim), spec.restart)
@@ -370,11 +367,6 @@ def _container(claim: Claim) -> ContainerRef:
     return ContainerRef(_known(claim.found.container_id), _known(claim.found.container_name))
 
 
-def _wanted_name(claim: Claim) -> str:
-    spec = claim.spec
-    return container_name(settings().name_prefix, spec.project, spec.stage, ImageReference.parse(spec.image))
-
-
 def _own_containers(claim: Claim) -> list[Listed]:
     containers, asked = engine().containers, claim.asked
     return containers.labelled(containers.labels.select(deployment=claim.id, project=asked.project, stage=asked.stage))
@@ -446,15 +438,14 @@ def _still_proven(claim: Claim) -> Container | None:
 
     Raises StartFailed or Unhealthy where it isn't what it was: the older ones go on serving.
     """
-    containers = engine().containers
-    container = containers.inspect(_container(claim).id)
+    container = engine().containers.inspect(_container(claim).id)
     if _is_forgiven(claim, container):
         return None
     # Where it was killed before, it has its restart policy by now, and may run again only by that.
     has_ended = container.state != "running" or container.restart_count
     if has_ended or container.health == "unhealthy":
         verdict = "failed" if has_ended else "unhealthy"
-        raise not_proven(claim.spec, container, verdict, 0, evidence_of(containers, container))
+        raise not_proven(claim.spec, container, verdict, 0)
     return container
 
 

@@ -124,7 +124,7 @@ ALL = {
     "undo by name": Code(
         steps._restore,  # noqa: SLF001
         "_own_containers(claim)",
-        "filter(None, [containers.find_named(_wanted_name(claim))])",
+        "filter(None, [containers.find_named(wanted_name(claim.spec))])",
     ),
     "leave an older one without the name that was taken from it": Code(
         steps.undo, "for each in older_instances(claim):", "for each in ():"
@@ -142,9 +142,9 @@ ALL = {
     ),
     "make room for a name": Code(
         steps.create,
-        "wanted = _wanted_name(claim)",
-        "wanted = _wanted_name(claim); [containers.remove(each, force=True)"
-        " for each in filter(None, [containers.find_named(wanted)])]",
+        "container = asked_container(",
+        "[containers.remove(each, force=True) for each in filter(None, [containers.find_named(wanted_name(spec))])]\n"
+        "    container = asked_container(",
     ),
     "retire before proven": Code(
         steps.prove,

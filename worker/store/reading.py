@@ -13,6 +13,7 @@ from worker.spec import ACCEPTED, Asked, DeploymentSpec, StageOrder
 from worker.version import VERSION
 
 _ASKED: TypeAdapter[Asked] = TypeAdapter(Asked)
+_LIVE = {"live", "adopted"}
 _OF_ALL_VERSIONS = {"project", "stage", "image", "action"}
 
 
@@ -38,6 +39,11 @@ class Standing:
     """Ids of older containers that it stopped for its own."""
     created: float
     """When it was asked for, in seconds since 1970."""
+
+    @property
+    def went_live(self) -> bool:
+        """Whether it has ended with its version live, be it by adoption."""
+        return self.outcome in _LIVE
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,7 @@ def _state(step: str, outcome: str | None, error: DeploymentError | None, *, is_
         return "superseded"
     if isinstance(error, DeploymentCancelled):
         return "cancelled"
-    if outcome in {"live", "adopted"}:
+    if outcome in _LIVE:
         return "live" if is_live else "replaced"
     return outcome
 
