@@ -9,7 +9,7 @@ from tasks.standings import standings_of
 from worker import plan
 from worker.engine import Listed, engine
 from worker.errors import ContainerNotFound, CredentialMissing
-from worker.kept import kept_previous, kept_spec
+from worker.kept import kept_labels, kept_previous, kept_spec
 from worker.keyring import keyring
 from worker.labels import Label
 from worker.record import Found, Version
@@ -55,7 +55,7 @@ def live_version(stage: str, containers: Sequence[Listed]) -> Version | None:
 
 
 def sealed_labels(spec: DeploymentSpec, deployment_id: str, older: Sequence[Listed]) -> dict[Label, str]:
-    """What a container keeps for its adoption in labels, which many programs read: sealed, or nothing at all.
+    """What a container keeps for its adoption in labels: sealed, or nothing at all where there is no key.
 
     `older` are the stage's other containers, newest first.
     """
@@ -63,18 +63,16 @@ def sealed_labels(spec: DeploymentSpec, deployment_id: str, older: Sequence[List
         return {}
     # Of a stage that was removed none is live, and its last version is the one to go back to.
     last = live_version(spec.where, older) or next(iter(deployments().lives(spec.where)), None)
-    stage = (spec.project, spec.stage, deployment_id)
-    asked = keyring().seal(spec.model_dump_json(exclude_defaults=True), plan.spec_purpose(*stage))
-    before = last.model_dump_json(exclude_defaults=True) if last else ""
-    return {Label.SPEC: asked, Label.PREVIOUS: before and keyring().seal(before, plan.previous_purpose(*stage))}
+    return kept_labels(spec, deployment_id, last)
 
 
 def _serving(containers: Sequence[Listed], recorded: Collection[str]) -> Iterator[Listed]:
     """Of each stage, the newest container that runs and isn't a candidate beside it, if it has no record."""
+    labels = engine().containers.labels
     seen = set()
     for each in containers:
-        stage = engine().containers.labels.stage_of(each)
-        if stage in seen or each.state != "running" or not _label(each, Label.SPEC):
+        stage = labels.stage_of(each)
+        if stage in seen or each.state != "running" or not labels.value_of(each, Label.SPEC):
             continue
         if _deployment_of(each) in recorded:
             is_candidate = plan.has_temporary_name(each, _deployment_of(each))
@@ -97,10 +95,11 @@ def _adopt(container: Listed) -> bool:
     except (CredentialMissing, ValidationError) as error:
         log.warning("not_adopted", container=container.name, error=str(error))
         return False
+    labels = engine().containers.labels
     found = Found(
-        instance_id=_label(container, Label.INSTANCE),
+        instance_id=labels.value_of(container, Label.INSTANCE),
         image_id=container.image_id,
-        digest=_label(container, Label.DIGEST) or None,
+        digest=labels.value_of(container, Label.DIGEST) or None,
         container_id=container.id,
         container_name=container.name,
         ports=dict(container.ports),
@@ -118,7 +117,3 @@ def _known_previous(container: Listed) -> Version | None:
 
 def _deployment_of(container: Listed) -> str:
     return engine().containers.labels.deployment_of(container)
-
-
-def _label(container: Listed, label: Label) -> str:
-    return engine().containers.labels.get(container.labels, label)

@@ -13,7 +13,7 @@ from worker import plan
 from worker.celery import Lane
 from worker.engine import ContainerRef, ContainerSpec, Listed, engine
 from worker.errors import NameConflict
-from worker.keyring import keyring
+from worker.keyring import keyring, variable_purpose
 from worker.labels import container_name
 from worker.policy import policy
 from worker.reference import ImageReference
@@ -143,4 +143,7 @@ def open_secrets(spec: DeploymentSpec) -> dict[str, str]:
 
     Raises CredentialMissing where one was not sealed for this stage and name, or no key opens it.
     """
-    return {name: keyring().open(sealed, plan.secret_purpose(spec, name)) for name, sealed in spec.secret_env.items()}
+    return {
+        name: keyring().open(sealed, variable_purpose(spec.project, spec.stage, name))
+        for name, sealed in spec.secret_env.items()
+    }

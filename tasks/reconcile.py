@@ -87,15 +87,15 @@ def _ours() -> list[Listed]:
 
 def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
     """Those of this namespace's containers that ended deployments have left."""
-    standings, moved = standings_of(containers), _moved(containers)
+    labels, standings, moved = engine().containers.labels, standings_of(containers), _moved(containers)
     away = set(hosts().away()) if moved else set()
     unretired = {each for standing in standings.values() for each in standing.unretired}
     for each in containers:
-        standing = standings.get(engine().containers.labels.deployment_of(each))
-        to = moved.get(engine().containers.labels.stage_of(each))
+        standing = standings.get(labels.deployment_of(each))
+        to = moved.get(labels.stage_of(each))
         # While that host is away, what is here may be all that serves.
         moved_at = to.created if to and to.host not in away else None
-        is_deployed = bool(_label(each, Label.FINGERPRINT))
+        is_deployed = bool(labels.value_of(each, Label.FINGERPRINT))
         if not _is_young(each) and (
             each.id in unretired or plan.is_leftover(each, standing, deployed=is_deployed, moved_at=moved_at)
         ):
@@ -129,7 +129,7 @@ def _restore_displaced(containers: Sequence[Listed]) -> list[str]:
     restored: list[str] = []
     for each in containers:
         if (
-            _label(each, Label.DISPLACED)
+            labels.value_of(each, Label.DISPLACED)
             and labels.deployment_of(each) not in standings
             and not _is_young(each)
             and deployments().holder(labels.stage_of(each)) is None
@@ -187,9 +187,10 @@ def _went_live_since(stage: str, standing: Standing) -> bool:
 
 
 def _restore_those_displaced_by(candidate: Listed, containers: Sequence[Listed]) -> list[str]:
-    api, names = engine().containers, _label(candidate, Label.DISPLACED).split(",")
+    api = engine().containers
+    displaced = api.labels.values_of(candidate, Label.DISPLACED)
     # One that was promoted has its restart policy, and has taken that of those.
-    waiting = [each for each in containers if each.id in names and api.inspect(each.id).restart != "no"]
+    waiting = [each for each in containers if each.id in displaced and api.inspect(each.id).restart != "no"]
     if not waiting or plan.was_promoted(api.labels, api.inspect(candidate.id)):
         return []
     # Removed last: it is what tells of them.
@@ -202,7 +203,3 @@ def _restore_those_displaced_by(candidate: Listed, containers: Sequence[Listed])
 
 def _is_young(container: Listed) -> bool:
     return time.time() - container.created < settings().reconcile_grace
-
-
-def _label(container: Listed, label: Label) -> str:
-    return engine().containers.labels.get(container.labels, label)

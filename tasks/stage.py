@@ -73,7 +73,7 @@ def _containers_of(order: StageOrder) -> dict[str, str]:
     plan.check_order(order, found)
     if order.action == "restart":
         # Those that made room for another one, and are kept, can't run beside it.
-        displaced = {each for other in found for each in labels.get(other.labels, Label.DISPLACED).split(",")}
+        displaced = {each for other in found for each in labels.values_of(other, Label.DISPLACED)}
         found = [each for each in found if each.id not in displaced]
     return {each.id: each.name for each in (found if order.action == "stop" else reversed(found))}
 

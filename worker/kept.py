@@ -5,7 +5,6 @@ Whoever can make containers can write labels: only what was sealed here, for thi
 
 from pydantic import ValidationError
 
-from worker import plan
 from worker.engine import Listed, engine
 from worker.errors import CredentialMissing
 from worker.keyring import keyring
@@ -13,14 +12,29 @@ from worker.labels import Label
 from worker.record import Version
 from worker.spec import ACCEPTED, DeploymentSpec
 
+_PURPOSES = {Label.SPEC: "arguments of deployment {} of {}", Label.PREVIOUS: "version before deployment {} of {}"}
+"""What each of them is sealed for: no other container can have it."""
+
+
+def kept_labels(spec: DeploymentSpec, deployment_id: str, previous: Version | None) -> dict[Label, str]:
+    """What the container of a deployment is to keep, sealed: many programs read labels.
+
+    Raises CredentialMissing where there is no key.
+    """
+    asked = spec.model_dump_json(exclude_defaults=True)
+    before = previous.model_dump_json(exclude_defaults=True) if previous else ""
+    return {
+        Label.SPEC: keyring().seal(asked, _purpose(Label.SPEC, deployment_id, spec.where)),
+        Label.PREVIOUS: before and keyring().seal(before, _purpose(Label.PREVIOUS, deployment_id, spec.where)),
+    }
+
 
 def kept_spec(container: Listed) -> DeploymentSpec:
     """The arguments of the deployment that made a container.
 
     Raises CredentialMissing, pydantic's ValidationError.
     """
-    text = keyring().open(_label(container, Label.SPEC), plan.spec_purpose(*_stage(container)))
-    return DeploymentSpec.model_validate_json(text, extra="ignore", context=ACCEPTED)
+    return DeploymentSpec.model_validate_json(_opened(container, Label.SPEC), extra="ignore", context=ACCEPTED)
 
 
 def kept_previous(container: Listed) -> Version | None:
@@ -28,11 +42,9 @@ def kept_previous(container: Listed) -> Version | None:
 
     Raises CredentialMissing, pydantic's ValidationError.
     """
-    sealed = _label(container, Label.PREVIOUS)
-    if not sealed:
+    if not engine().containers.labels.value_of(container, Label.PREVIOUS):
         return None
-    text = keyring().open(sealed, plan.previous_purpose(*_stage(container)))
-    return Version.model_validate_json(text, extra="ignore", context=ACCEPTED)
+    return Version.model_validate_json(_opened(container, Label.PREVIOUS), extra="ignore", context=ACCEPTED)
 
 
 def needs_older_key(container: Listed) -> bool:
@@ -40,7 +52,8 @@ def needs_older_key(container: Listed) -> bool:
 
     A live container's labels can't be changed: so it is until its stage is deployed to again.
     """
-    sealed = [text for each in (Label.SPEC, Label.PREVIOUS) if (text := _label(container, each))]
+    labels = engine().containers.labels
+    sealed = [text for each in _PURPOSES if (text := labels.value_of(container, each))]
     if not sealed:
         return False
     if not keyring().has_keys or not all(keyring().is_current(each) for each in sealed):
@@ -54,11 +67,11 @@ def needs_older_key(container: Listed) -> bool:
     return not all(keyring().is_current(each) for each in secrets)
 
 
-def _stage(container: Listed) -> tuple[str, str, str]:
+def _opened(container: Listed, label: Label) -> str:
     labels = engine().containers.labels
-    project, stage = (labels.get(container.labels, each) for each in (Label.PROJECT, Label.STAGE))
-    return project, stage, labels.deployment_of(container)
+    purpose = _purpose(label, labels.deployment_of(container), labels.stage_of(container))
+    return keyring().open(labels.value_of(container, label), purpose)
 
 
-def _label(container: Listed, label: Label) -> str:
-    return engine().containers.labels.get(container.labels, label)
+def _purpose(label: Label, deployment_id: str, where: str) -> str:
+    return _PURPOSES[label].format(deployment_id, where)

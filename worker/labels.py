@@ -61,27 +61,32 @@ class Labels:
         wanted = {Label[name.upper()]: value for name, value in values.items() if value is not None}
         return {self.key(label): value for label, value in {Label.NAMESPACE: self.namespace, **wanted}.items()}
 
-    def get(self, labels: Mapping[str, str], label: Label) -> str:
-        return labels.get(self.key(label), "")
+    def value_of(self, container: Labelled, label: Label) -> str:
+        """What a container's label says; empty where it has none."""
+        return container.labels.get(self.key(label), "")
+
+    def values_of(self, container: Labelled, label: Label) -> list[str]:
+        """The same of one that says several things, comma-separated."""
+        return [each for each in self.value_of(container, label).split(",") if each]
 
     def deployment_of(self, container: Labelled) -> str:
         """The id of the deployment that made a container; empty where it is none of ours."""
-        return self.get(container.labels, Label.DEPLOYMENT)
+        return self.value_of(container, Label.DEPLOYMENT)
 
     def stage_of(self, container: Labelled) -> str:
         """The stage of a container, as people write it: `shop/staging`."""
-        return f"{self.get(container.labels, Label.PROJECT)}/{self.get(container.labels, Label.STAGE)}"
+        return f"{self.value_of(container, Label.PROJECT)}/{self.value_of(container, Label.STAGE)}"
 
     def restart_policy_of(self, container: Labelled) -> str:
         """The restart policy that a container is to have once it is proven, and isn't stopped by hand."""
-        return self.get(container.labels, Label.RESTART) or "always"
+        return self.value_of(container, Label.RESTART) or "always"
 
     def are_ours(self, labels: Mapping[str, str]) -> bool:
         """Whether a container with these labels is managed in this namespace."""
         return (
             labels.get(self.key(Label.NAMESPACE)) == self.namespace
-            and bool(self.get(labels, Label.PROJECT))
-            and bool(self.get(labels, Label.STAGE))
+            and bool(labels.get(self.key(Label.PROJECT)))
+            and bool(labels.get(self.key(Label.STAGE)))
         )
 
 

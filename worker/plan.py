@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 
 from worker.engine import Container, ContainerSpec, Listed, ListedImage
 from worker.errors import ContainerNotFound, NameConflict, PortInUse, SpecInvalid
-from worker.keyring import Keyring, variable_purpose
+from worker.keyring import Keyring
 from worker.labels import Label, Labels
 from worker.record import Version
 from worker.reference import ImageReference
@@ -34,11 +34,6 @@ _NOT_IN_CONTAINER = {
 }
 
 
-def secret_purpose(spec: DeploymentSpec, variable: str) -> str:
-    """What the value of a deployment's secret variable is sealed for."""
-    return variable_purpose(spec.project, spec.stage, variable)
-
-
 def fingerprints(
     keyring: Keyring, spec: DeploymentSpec, image_id: str, network: str, secrets: Mapping[str, str]
 ) -> tuple[str, ...]:
@@ -51,16 +46,6 @@ def fingerprints(
     # given, a default means the same; where a version changes one, it reaches a container with the next real change.
     asked = spec.model_dump(mode="json", exclude=_NOT_IN_CONTAINER, exclude_defaults=True)
     return keyring.fingerprints(json.dumps([image_id, network, asked, dict(secrets)], sort_keys=True))
-
-
-def spec_purpose(project: str, stage: str, deployment_id: str) -> str:
-    """What a container's label of its deployment's arguments is sealed for: no other container can have it."""
-    return f"arguments of deployment {deployment_id} of {project}/{stage}"
-
-
-def previous_purpose(project: str, stage: str, deployment_id: str) -> str:
-    """The same for its label of the version that was live before it."""
-    return f"version before deployment {deployment_id} of {project}/{stage}"
 
 
 def published_ports(
@@ -136,7 +121,7 @@ def check_aliases(labels: Labels, where: str, aliases: Collection[str], others: 
         is_ours = labels.are_ours(other.labels)
         if is_ours and labels.stage_of(other) == where:
             continue
-        held = labels.get(other.labels, Label.ALIASES).split(",") if is_ours else []
+        held = labels.values_of(other, Label.ALIASES) if is_ours else []
         if taken := wanted & {each.lower() for each in (other.name, other.id[:12], *held)}:
             raise NameConflict(
                 f"Container {other.name} is found as {', '.join(sorted(taken))} already, and isn't {where}'s: choose "
@@ -155,7 +140,7 @@ def check_holder(name: str, labels: Labels, spec: DeploymentSpec, holder: Listed
 
     Raises NameConflict.
     """
-    if holder is None or (labels.are_ours(holder.labels) and _is_of_stage(labels, spec, holder.labels)):
+    if holder is None or (labels.are_ours(holder.labels) and labels.stage_of(holder) == spec.where):
         return
     owner = "another stage" if labels.are_ours(holder.labels) else "something else than docker-watcher"
     raise NameConflict(
@@ -173,7 +158,7 @@ def temporary_name(wanted: str, deployment_id: str) -> str:
 
 def was_promoted(labels: Labels, container: Container) -> bool:
     """Whether a container has what a candidate lacks until it is promoted: its name, and its restart policy."""
-    asked = labels.get(container.labels, Label.RESTART).partition(":")[0]
+    asked = labels.value_of(container, Label.RESTART).partition(":")[0]
     has_policy = asked in {"", "no"} or container.restart != "no"
     return has_policy and not has_temporary_name(container, labels.deployment_of(container))
 
@@ -229,7 +214,7 @@ def _is_same(version: Version, other: Version) -> bool:
 def live_twin(labels: Labels, older: Sequence[Listed], marks: Collection[str]) -> Listed | None:
     """The newest instance that runs, if it was made of the same image with the same arguments."""
     newest = next((each for each in older if each.state == "running"), None)
-    return newest if newest and labels.get(newest.labels, Label.FINGERPRINT) in marks else None
+    return newest if newest and labels.value_of(newest, Label.FINGERPRINT) in marks else None
 
 
 def surplus(older: Sequence[Listed], keep: int) -> list[Listed]:
@@ -398,7 +383,3 @@ def candidate(
             **{labels.key(label): text for label, text in remembered.items()},
         },
     )
-
-
-def _is_of_stage(labels: Labels, spec: DeploymentSpec, found: Mapping[str, str]) -> bool:
-    return (labels.get(found, Label.PROJECT), labels.get(found, Label.STAGE)) == (spec.project, spec.stage)

@@ -461,8 +461,7 @@ def _made_again(claim: Claim, **found: object) -> Done:
 
 
 def _kept_ports(container: Container) -> list[int]:
-    kept = engine().containers.labels.get(container.labels, Label.KEPT_PORTS)
-    return [int(port) for port in kept.split(",") if port]
+    return [int(port) for port in engine().containers.labels.values_of(container, Label.KEPT_PORTS)]
 
 
 def _is_forgiven(claim: Claim, container: Container) -> bool:
@@ -477,7 +476,7 @@ def _unchanged(claim: Claim, twin: Container) -> Found | None:
     return _with(
         claim,
         unchanged=True,
-        instance_id=engine().containers.labels.get(twin.labels, Label.INSTANCE),
+        instance_id=engine().containers.labels.value_of(twin, Label.INSTANCE),
         container_id=twin.id,
         container_name=twin.name,
         ports=dict(twin.ports),

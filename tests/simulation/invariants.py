@@ -529,10 +529,10 @@ class Invariants:
         return any(self._asked[each].stage == stage for ids in abandoned for each in ids)
 
     def _stage_of(self, container):
-        return self._labels.get(container.labels, Label.PROJECT), self._labels.get(container.labels, Label.STAGE)
+        return self._labels.value_of(container, Label.PROJECT), self._labels.value_of(container, Label.STAGE)
 
     def _deployment_of(self, container):
-        return self._labels.get(container.labels, Label.DEPLOYMENT)
+        return self._labels.deployment_of(container)
 
     @staticmethod
     def _name_of(asked):

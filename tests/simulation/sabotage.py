@@ -221,9 +221,7 @@ ALL = {
     "vacate nothing": Code(move.hosts_with, "return sorted(known - {settings().host})", "return []"),
     "vacate before the new version is proven": Table(ON_SUCCESS, {Step.START: Step.VACATE}),
     "go on where it vacates": Code(machine._committed, "place == settings().host", "True"),  # noqa: SLF001
-    "leave what a stage has where it was": Code(
-        reconcile.leftovers, "moved.get(engine().containers.labels.stage_of(each))", "None"
-    ),
+    "leave what a stage has where it was": Code(reconcile.leftovers, "moved.get(labels.stage_of(each))", "None"),
     "start nothing again that others have abandoned": Code(
         reconcile._restore_abandoned,  # noqa: SLF001
         "api.start(each)",

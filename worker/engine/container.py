@@ -207,7 +207,7 @@ class Containers:
         with engine_errors("list"):
             found = self._api.containers(all=True)
             bound = {port["PublicPort"] for each in found for port in each.get("Ports") or () if port.get("PublicPort")}
-            kept = (self.labels.get(each.get("Labels") or {}, Label.KEPT_PORTS) for each in found)
+            kept = ((each.get("Labels") or {}).get(self.labels.key(Label.KEPT_PORTS), "") for each in found)
             return bound | {int(port) for ports in kept for port in ports.split(",") if port.isdecimal()}
 
     def addresses(self, network: str) -> set[str]:
