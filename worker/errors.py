@@ -137,6 +137,11 @@ class NetworkNotFound(Permanent):
 class ContainerNotFound(Permanent):
     """The engine has no container of that id or name."""
 
+    @classmethod
+    def in_stage(cls, where: str) -> Self:
+        """The error for a stage that has none at all."""
+        return cls(f"Stage {where} has no container: see `dw ps --all`.", {"stage": where})
+
 
 class NotManaged(Permanent):
     """The container isn't docker-watcher's, or is another installation's."""

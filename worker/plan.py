@@ -260,12 +260,17 @@ def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool,
     return not standing.went_live or standing.container_id not in {None, container.id}
 
 
+def can_move(spec: DeploymentSpec) -> bool:
+    """Whether a stage may go to another host: it can be on two hosts for a while, and leaves no data behind."""
+    return not spec.volumes and spec.strategy != "stop-first"
+
+
 def check_move(spec: DeploymentSpec, hosts: Sequence[str]) -> None:
-    """Refuse to move to another host what can't be on two hosts at once, or leaves its data behind.
+    """Refuse to move what can't from the hosts that have it.
 
     Raises SpecInvalid.
     """
-    if not hosts or not (spec.volumes or spec.strategy == "stop-first"):
+    if not hosts or can_move(spec):
         return
     reason = "and its volumes' data stays there" if spec.volumes else "and stop-first can't be kept between two hosts"
     raise SpecInvalid(
@@ -280,17 +285,13 @@ def check_order(order: StageOrder, found: Sequence[Listed]) -> None:
     Raises ContainerNotFound, SpecInvalid.
     """
     if not found:
-        raise no_container(order.where)
+        raise ContainerNotFound.in_stage(order.where)
     running = next((each for each in found if each.state in UP), None)
     if running and order.action == "remove" and not order.force:
         raise SpecInvalid(
             f"Removing container {running.name} failed: it runs; stop it first, or remove it by force.",
             {"container": running.name, "fields": {"force": "is needed for what runs"}},
         )
-
-
-def no_container(where: str) -> ContainerNotFound:
-    return ContainerNotFound(f"Stage {where} has no container: see `dw ps --all`.", {"stage": where})
 
 
 def is_ours_alone(image: ListedImage, pulled_as: Collection[str]) -> bool:

@@ -9,11 +9,10 @@ from worker.celery import Lane
 from worker.cli import deploy
 from worker.cli.client import calls
 from worker.cli.output import err, out, show_json, show_table
+from worker.drain import served_by
 from worker.errors import DeploymentError, SpecInvalid
-from worker.record import Version
-from worker.results import ListedContainer
 from worker.settings import settings
-from worker.store import Host, deployments, hosts
+from worker.store import Host, hosts
 
 
 def show(*, as_json: bool) -> None:
@@ -87,26 +86,17 @@ def _move_away(host: str) -> tuple[list[dict[str, Any]], list[str]]:
     """
     moved: list[dict[str, Any]] = []
     stays = []
-    for stage in deployments().stages(host):
-        live = deployments().live(stage)
-        if live is None or not _serves(live, stage, host):
-            continue
-        asked = plan.rollback_arguments(live)
-        if asked.get("volumes") or asked.get("strategy") == "stop-first":
+    for live in served_by(host):
+        stage = live.spec.where
+        if not plan.can_move(live.spec):
             stays.append(stage)
             continue
         err().print(f"moving {escape(stage)}")
         try:
-            moved.append(deploy.run("docker.deploy", asked, cancels=False))
+            moved.append(deploy.run("docker.deploy", plan.rollback_arguments(live), cancels=False))
         except DeploymentError as error:
             raise error.with_facts(stage=stage, moved=[each["deployment_id"] for each in moved]) from error
     return moved, stays
-
-
-def _serves(live: Version, stage: str, host: str) -> bool:
-    # What somebody stopped isn't to be started by this.
-    told = [ListedContainer.model_validate_json(text) for name, text in hosts().listed([stage]) if name == host]
-    return any(each.deployment_id == live.deployment_id and each.state == "running" for each in told)
 
 
 def _known(name: str) -> Host:

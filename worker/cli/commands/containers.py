@@ -16,6 +16,7 @@ from worker.cli.arguments import (
     examples,
     split_stage,
 )
+from worker.errors import ContainerNotFound
 
 if TYPE_CHECKING:
     from worker.cli import order
@@ -133,9 +134,8 @@ def _order(
 
 def _each_of(stage: str, task: str, patience: float, /, *, as_json: bool, **arguments: object) -> list[dict[str, Any]]:
     from worker.cli.client import calls
-    from worker.plan import no_container
 
     found = _containers(stage, patience, every=True, as_json=as_json)
     if not found:
-        raise no_container(stage)
+        raise ContainerNotFound.in_stage(stage)
     return [calls().ask(task, {"container": each["container_id"], **arguments}, patience) for each in found]
