@@ -55,7 +55,7 @@ def remove_all(claim: Claim) -> Done:
 def _next(claim: Claim, act: Callable[[Claim, ContainerRef], Result]) -> Done:
     found = claim.found
     if not found.left:
-        return Done(found.model_copy(update={"left": _containers_of(claim.order)}), to=claim.step)
+        return Done(found.updated(left=_containers_of(claim.order)), to=claim.step)
     (first, *_) = found.left
     left = {each: name for each, name in found.left.items() if each != first}
     try:
@@ -65,7 +65,7 @@ def _next(claim: Claim, act: Callable[[Claim, ContainerRef], Result]) -> Done:
         ]
     except ContainerNotFound:
         containers = found.containers  # it vanished meanwhile
-    return Done(found.model_copy(update={"left": left, "containers": containers}), to=claim.step if left else None)
+    return Done(found.updated(left=left, containers=containers), to=claim.step if left else None)
 
 
 def _containers_of(order: StageOrder) -> dict[str, str]:

@@ -158,6 +158,10 @@ class Found(BaseModel):
     """What became of the others."""
     seconds: dict[str, float] = {}
 
+    def updated(self, **facts: object) -> "Found":
+        """The same, with these facts in place of what was known of them."""
+        return self.model_copy(update=facts)
+
     @property
     def replaces_what_serves(self) -> bool:
         """Whether it replaces a container that wasn't stopped before, and may be in the middle of requests."""

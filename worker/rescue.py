@@ -71,8 +71,8 @@ def _lead_back(claim: Claim) -> None:
 def _left(claim: Claim, host: str) -> Found:
     """What was found, with the older containers that nobody has retired left to reconciling."""
     if claim.step in {Step.DRAIN, Step.RETIRE}:
-        return claim.found.model_copy(update={"replaced": [], "unretired": claim.found.replaced})
-    return claim.found.model_copy(update={"moves_from": [each for each in claim.found.moves_from if each != host]})
+        return claim.found.updated(replaced=[], unretired=claim.found.replaced)
+    return claim.found.updated(moves_from=[each for each in claim.found.moves_from if each != host])
 
 
 def _error(claim: Claim, host: str) -> DeploymentError | None:

@@ -212,7 +212,7 @@ def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
     to = answer.to or following(claim.step, claim.asked, answer.found)
     place = place_of(to, answer.found, claim.host)
     seconds = {**answer.found.seconds, claim.step: round(claim.elapsed, 3)}
-    found = answer.found.model_copy(update={"seconds": seconds})
+    found = answer.found.updated(seconds=seconds)
     moves = None if place == settings().host else place
     _check(claim, deployments().advance(claim, to, found, claim.error, pause=answer.pause, host=moves))
     log.info("step_done", step=claim.step, seconds=seconds[claim.step])

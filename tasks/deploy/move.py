@@ -40,16 +40,14 @@ def vacate(claim: Claim) -> Done | Wait:
     if not hosts().is_there(claim.host):
         if claim.time_left > 0:
             return Wait(min(settings().heartbeat_seconds, claim.time_left))
-        return Done(claim.found.model_copy(update={"moves_from": []}))
+        return Done(claim.found.updated(moves_from=[]))
     gone, stayed = retire_all(claim, older_instances(claim))
     tell_others(claim)
     remaining = [each for each in claim.found.moves_from if each != settings().host]
-    found = claim.found.model_copy(
-        update={
-            "replaced": [*claim.found.replaced, *gone],
-            "unretired": [*claim.found.unretired, *stayed],
-            "moves_from": remaining,
-        }
+    found = claim.found.updated(
+        replaced=[*claim.found.replaced, *gone],
+        unretired=[*claim.found.unretired, *stayed],
+        moves_from=remaining,
     )
     return Done(found, to=Step.VACATE if remaining else None)
 

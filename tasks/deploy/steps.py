@@ -73,7 +73,7 @@ def pull(claim: Claim) -> Done | Wait:
         return _at_hand(claim, shared)
     if isinstance(shared, Wait):
         return shared
-    return Done(_with(claim, image_id=None, digest=shared.digest, downloaded=shared.downloaded))
+    return Done(claim.found.updated(image_id=None, digest=shared.digest, downloaded=shared.downloaded))
 
 
 @step(Step.INSPECT)
@@ -121,8 +121,7 @@ def create(claim: Claim) -> Done:
     )
     made = make(spec, candidate, claim.id, instances)
     return Done(
-        _with(
-            claim,
+        claim.found.updated(
             instance_id=spec.instance_id or claim.id,
             container_id=made.id,
             container_name=made.name,
@@ -178,7 +177,7 @@ def start(claim: Claim) -> Done:
         if not kept or len(claim.found.ports_in_use) >= _MOST_PORTS_TRIED:
             raise
         return _made_again(claim, ports_in_use=[*claim.found.ports_in_use, *kept])
-    return Done(_with(claim, started_at=started.started_at, ports=dict(started.ports)))
+    return Done(claim.found.updated(started_at=started.started_at, ports=dict(started.ports)))
 
 
 @step(Step.PROVE)
@@ -193,7 +192,7 @@ def prove(claim: Claim) -> Done | Wait:
     stable = settings().stable_seconds if asked.stable is None else asked.stable
     verdict = plan.verdict(container, stable=stable, running_for=running_for)
     if verdict in {"healthy", "running"}:
-        return Done(_with(claim, health=verdict, ports=dict(container.ports)))
+        return Done(claim.found.updated(health=verdict, ports=dict(container.ports)))
     if verdict == "failed" and _is_forgiven(claim, container):
         return _started_again(claim)
     timeout = asked.timeout or settings().health_timeout
@@ -213,7 +212,7 @@ def alias(claim: Claim) -> Done:
     for network in filter(None, (settings().network, claim.spec.network)):
         check_bounds(claim)
         container = attach(network, container, claim.spec.aliases)
-    return Done(_with(claim, ports=dict(container.ports)))
+    return Done(claim.found.updated(ports=dict(container.ports)))
 
 
 @step(Step.CUTOVER)
@@ -239,7 +238,7 @@ def promote(claim: Claim) -> Done:
         return _started_again(claim)
     if unnamable := [each.id for each in older if each.name == wanted and each.state == "restarting"]:
         # The engine can't rename one that waits for its next start. It serves nobody, so it is stopped.
-        return Done(_with(claim, displaced=[*claim.found.displaced, *unnamable]), to=Step.DISPLACE)
+        return Done(claim.found.updated(displaced=[*claim.found.displaced, *unnamable]), to=Step.DISPLACE)
     # Who hung on the engine until others were done with it would give them the names of long ago.
     check_bounds(claim)
     for each in older:
@@ -252,8 +251,7 @@ def promote(claim: Claim) -> Done:
             if each.name == wanted:
                 containers.rename(each, plan.temporary_name(wanted, containers.labels.deployment_of(each)))
         containers.rename(container, wanted)
-    found = _with(
-        claim,
+    found = claim.found.updated(
         container_name=wanted,
         ports=dict(container.ports),
         replaced=[each.id for each in plan.surplus(older, spec.keep)],
@@ -283,7 +281,7 @@ def retire(claim: Claim) -> Done:
     """Stop and remove the older instances that go; the new one serves, so this can't fail the deployment."""
     _, stayed = retire_all(claim, (each for each in older_instances(claim) if each.id in claim.found.replaced))
     gone = [each for each in claim.found.replaced if each not in stayed]
-    return Done(_with(claim, replaced=gone, unretired=sorted(stayed)))
+    return Done(claim.found.updated(replaced=gone, unretired=sorted(stayed)))
 
 
 @step(Step.REVERT)
@@ -350,11 +348,7 @@ def _at_hand(claim: Claim, image: Image) -> Done:
 def _inspected(claim: Claim, image: Image) -> Found:
     # The digest that was pulled, where one was: the engine may know the image by several.
     digest = claim.found.digest or image.digest
-    return _with(claim, image_id=image.id, digest=digest, exposed=list(image.ports))
-
-
-def _with(claim: Claim, **found: object) -> Found:
-    return claim.found.model_copy(update=found)
+    return claim.found.updated(image_id=image.id, digest=digest, exposed=list(image.ports))
 
 
 def _known(value: str | None) -> str:
@@ -452,12 +446,12 @@ def _still_proven(claim: Claim) -> Container | None:
 def _started_again(claim: Claim) -> Done:
     # The engine may have brought back by now what had to make room.
     to = Step.DISPLACE if claim.found.displaced else Step.START
-    return Done(_with(claim, started_again=True), to=to)
+    return Done(claim.found.updated(started_again=True), to=to)
 
 
 def _made_again(claim: Claim, **found: object) -> Done:
     engine().containers.remove(_container(claim), force=True)
-    return Done(_with(claim, container_id=None, container_name=None, **found), to=Step.CREATE)
+    return Done(claim.found.updated(container_id=None, container_name=None, **found), to=Step.CREATE)
 
 
 def _kept_ports(container: Container) -> list[int]:
@@ -473,8 +467,7 @@ def _unchanged(claim: Claim, twin: Container) -> Found | None:
     health = twin.health or twin.state
     if health not in {"healthy", "running"} or not plan.was_promoted(engine().containers.labels, twin):
         return None
-    return _with(
-        claim,
+    return claim.found.updated(
         unchanged=True,
         instance_id=engine().containers.labels.value_of(twin, Label.INSTANCE),
         container_id=twin.id,

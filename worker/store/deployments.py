@@ -392,7 +392,7 @@ class Deployments:
         found = Found.model_validate_json(known)
         if found.ports == ports:
             return False
-        changed = found.model_copy(update={"ports": dict(ports)}).model_dump_json(exclude_defaults=True)
+        changed = found.updated(ports=dict(ports)).model_dump_json(exclude_defaults=True)
         return bool(self._run("ports", keys=[self._record(deployment_id)], args=[known, changed]))
 
     def note_made_anew(self, claim: Claim, deployment_id: str, container_id: str, made: str) -> bool:
@@ -402,9 +402,9 @@ class Deployments:
         nothing is changed, if the claim is lost, or if that one's record was changed at the same moment.
         """
         known = self._redis.hget(self._record(deployment_id), "found")
-        own = Found.model_validate_json(known or "{}").model_copy(update={"container_id": made})
+        own = Found.model_validate_json(known or "{}").updated(container_id=made)
         displaced = [made if each == container_id else each for each in claim.found.displaced]
-        found = claim.found.model_copy(update={"displaced": displaced})
+        found = claim.found.updated(displaced=displaced)
         noted = self._run(
             "anew",
             keys=[self._record(claim.id), self._record(deployment_id)],
