@@ -1,4 +1,4 @@
-"""A stage's other containers on this host, as the steps of a deployment deal with them."""
+"""A stage's containers on this host, as the steps of a deployment deal with them: its own, and the older ones."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,11 +7,29 @@ import structlog
 from tasks.create import instances_of
 from tasks.deploy.machine import MOST_ATTEMPTS, check_bounds
 from tasks.stop import halt
-from worker.engine import Listed, engine
+from worker.engine import ContainerRef, Listed, engine
 from worker.errors import DeploymentError
 from worker.record import Claim
 
 log = structlog.get_logger()
+
+
+def known(value: str | None) -> str:
+    """What an earlier step has found out."""
+    if value is None:
+        raise AssertionError("an earlier step found this out")
+    return value
+
+
+def container_of(claim: Claim) -> ContainerRef:
+    """The one that the deployment has made, as its record knows it."""
+    return ContainerRef(known(claim.found.container_id), known(claim.found.container_name))
+
+
+def own_containers(claim: Claim) -> list[Listed]:
+    """All that it has made, as their labels tell: also one that no record knows."""
+    containers, asked = engine().containers, claim.asked
+    return containers.labelled(containers.labels.select(deployment=claim.id, project=asked.project, stage=asked.stage))
 
 
 def older_instances(claim: Claim) -> list[Listed]:

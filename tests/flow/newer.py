@@ -39,7 +39,7 @@ CHANGES = {
         ("    is_left_out = {\n", '    is_left_out = {\n        Step.WARM: not getattr(asked, "warm", False),\n'),
         ("    digest: str | None = None\n", "    digest: str | None = None\n    noted: str | None = None\n"),
     ],
-    "tasks/deploy/steps.py": [
+    "tasks/deploy/candidate.py": [
         (
             "@step(Step.PROVE)\n",
             "@step(Step.WARM)\ndef warm(claim: Claim) -> Done:\n    return Done(claim.found)\n\n\n@step(Step.PROVE)\n",

@@ -10,7 +10,7 @@ from types import FunctionType
 from unittest.mock import patch
 
 from tasks import create, reconcile
-from tasks.deploy import instances, machine, move, steps
+from tasks.deploy import candidate, closing, compensation, instances, machine, move, takeover
 from tests.simulation import seams
 from worker import plan, record, rescue, store
 from worker.record import ON_FAILURE, ON_SUCCESS, Step
@@ -122,18 +122,20 @@ ALL = {
     ),
     "reconcile nothing": Code(reconcile.leftovers, "if not _is_young(each) and", "if False and"),
     "undo by name": Code(
-        steps._restore,  # noqa: SLF001
-        "_own_containers(claim)",
-        "filter(None, [containers.find_named(wanted_name(claim.spec))])",
+        compensation._restore,  # noqa: SLF001
+        "for each in own_containers(claim):",
+        "from tasks.create import wanted_name\n"
+        "    for each in filter(None, [containers.find_named(wanted_name(claim.spec))]):",
     ),
     "leave an older one without the name that was taken from it": Code(
-        steps.undo, "for each in older_instances(claim):", "for each in ():"
+        compensation.undo, "for each in older_instances(claim):", "for each in ():"
     ),
     "undo nothing once it was started": Table(ON_FAILURE, {Step.PROVE: Step.REPORT}),
     "commit the start before it": Code(
-        steps.start,
+        candidate.start,
         "containers = engine().containers",
-        "containers = engine().containers; deployments().advance(claim, Step.PROVE, claim.found)",
+        "from worker.store import deployments\n"
+        "    containers = engine().containers; deployments().advance(claim, Step.PROVE, claim.found)",
     ),
     "make without a look for what was made": Code(
         create._made_by,  # noqa: SLF001  # what is private is to be broken as well
@@ -141,24 +143,28 @@ ALL = {
         "return None",
     ),
     "make room for a name": Code(
-        steps.create,
-        "container = asked_container(",
-        "[containers.remove(each, force=True) for each in filter(None, [containers.find_named(wanted_name(spec))])]\n"
-        "    container = asked_container(",
+        candidate.create,
+        "candidate = plan.candidate(",
+        "[containers.remove(each, force=True) for each in filter(None, [containers.find_named(container.name)])]\n"
+        "    candidate = plan.candidate(",
     ),
     "retire before proven": Code(
-        steps.prove,
+        candidate.prove,
         "asked, containers = claim.spec.health, engine().containers",
         "asked, containers = claim.spec.health, engine().containers; "
         "[containers.remove(each, force=True) for each in older_instances(claim)]",
     ),
     "retire nothing": Code(instances.retire_all, "engine().containers.remove(each, force=True)", "pass"),
-    "promote what isn't proven": Code(steps.prove, 'verdict in {"healthy", "running"}', 'container.state == "running"'),
-    "promote without a restart policy": Code(
-        steps.promote, "containers.set_restart_policy(_container(claim), spec.restart)", "pass"
+    "promote what isn't proven": Code(
+        candidate.prove, 'verdict in {"healthy", "running"}', 'container.state == "running"'
     ),
-    "promote without aliases": Code(steps.alias, "container = attach(network, container, claim.spec.aliases)", "pass"),
-    "promote what has ended": Code(steps._still_proven, 'container.state != "running" or', "False or"),  # noqa: SLF001
+    "promote without a restart policy": Code(
+        takeover.promote, "containers.set_restart_policy(container_of(claim), spec.restart)", "pass"
+    ),
+    "promote without aliases": Code(
+        takeover.alias, "container = attach(network, container, claim.spec.aliases)", "pass"
+    ),
+    "promote what has ended": Code(takeover._still_proven, 'container.state != "running" or', "False or"),  # noqa: SLF001
     "start beside what must make room": Table(ON_SUCCESS, {Step.CONNECT: Step.START}),
     "have all make room": Code(
         plan.displaced,
@@ -166,43 +172,43 @@ ALL = {
         "",
     ),
     "forget who made room": Code(
-        steps._restore,  # noqa: SLF001
+        compensation._restore,  # noqa: SLF001
         "if each.id in claim.found.displaced:",
         "if False:",
     ),
     "start again what made room without its restart policy": Code(
-        steps._restore,  # noqa: SLF001
+        compensation._restore,  # noqa: SLF001
         "containers.set_restart_policy(each, containers.labels.restart_policy_of(each))",
         "pass",
     ),
     "make nothing anew of what made room": Code(
-        steps._start_displaced,  # noqa: SLF001
+        compensation._start_displaced,  # noqa: SLF001
         "if is_half_started(error):",
         "if False:",
     ),
     "keep beside it what was made anew": Code(
-        steps._restore,  # noqa: SLF001
+        compensation._restore,  # noqa: SLF001
         "elif containers.labels.deployment_of(each) in restored:",
         "elif False:",
     ),
     "note only where it serves what was made anew": Script("anew", "redis.call('HSET', KEYS[1], 'found', ARGV[2])", ""),
     "note only where it made room what was made anew": Script("anew", "if own then", "if false then"),
     "leave a restart policy to what made room": Code(
-        steps.promote, 'containers.set_restart_policy(each, "no")', "pass"
+        takeover.promote, 'containers.set_restart_policy(each, "no")', "pass"
     ),
-    "promote beside what made room and came back": Code(steps.promote, "halt(each)", "pass"),
-    "give aliases before proof": Code(steps.create, "withhold_aliases=bool(older)", "withhold_aliases=False"),
+    "promote beside what made room and came back": Code(takeover.promote, "halt(each)", "pass"),
+    "give aliases before proof": Code(candidate.create, "withhold_aliases=bool(older)", "withhold_aliases=False"),
     "give aliases before proof on the further network": Code(
-        steps.connect, "[] if claim.found.withheld_aliases else claim.spec.aliases", "claim.spec.aliases"
+        candidate.connect, "[] if claim.found.withheld_aliases else claim.spec.aliases", "claim.spec.aliases"
     ),
     "tell the hook when the old one is gone": Table(
         ON_SUCCESS, {Step.ALIAS: Step.PROMOTE, Step.RETIRE: Step.CUTOVER, Step.CUTOVER: Step.REPORT}
     ),
-    "revert without a word to the hook": Code(steps.revert, "if back_to:", "if False:"),
+    "revert without a word to the hook": Code(compensation.revert, "if back_to:", "if False:"),
     "revert nothing": Table(ON_FAILURE, {Step.ALIAS: Step.UNDO, Step.CUTOVER: Step.UNDO, Step.PROMOTE: Step.UNDO}),
-    "retire one more than asked": Code(steps.promote, "plan.surplus(older, spec.keep)", "plan.surplus(older, 1)"),
+    "retire one more than asked": Code(takeover.promote, "plan.surplus(older, spec.keep)", "plan.surplus(older, 1)"),
     "close before the result is stored": Code(
-        steps.report,
+        closing.report,
         "outcome.store(claim)\n    closed = deployments().close(claim)",
         "closed = deployments().close(claim)\n    outcome.store(claim)",
     ),
