@@ -4,6 +4,8 @@ Every step can run twice, after a worker's death or a lost reply: it looks for w
 deployment-id label, and goes on from there.
 """
 
+from collections.abc import Sequence
+
 from tasks.adopt import sealed_labels
 from tasks.connect import attach
 from tasks.create import asked_container, instances_of, make, open_secrets
@@ -14,7 +16,7 @@ from tasks.deploy.share import share
 from tasks.evidence import not_proven, with_evidence
 from tasks.pull import at_hand
 from worker import plan
-from worker.engine import Container, Image, engine
+from worker.engine import Container, ContainerSpec, Image, Listed, engine
 from worker.errors import ContainerNotFound, EngineUnavailable, ImageNotFound, PortInUse
 from worker.keyring import keyring
 from worker.labels import Label
@@ -85,25 +87,9 @@ def create(claim: Claim) -> Done:
         return Done(unchanged, to=Step.REPORT)
     # Those of a run before this one are stopped by now.
     displaced = list(dict.fromkeys([*found.displaced, *(each.id for each in plan.displaced(spec, older))]))
-    container = asked_container(
-        spec,
-        claim.id,
-        image_id=known(found.image_id),
-        digest=found.digest,
-        exposed=found.exposed,
-        tried=found.ports_in_use,
-    )
-    candidate = plan.candidate(
-        container,
-        name=plan.choose_name(container.name, older, claim.id),
-        labels=containers.labels,
-        mark=marks[0],
-        remembered={**sealed_labels(spec, claim.id, older), Label.DISPLACED: ",".join(displaced)},
-        withhold_aliases=bool(older),
-    )
-    made = make(spec, candidate, claim.id, instances)
+    made = make(spec, _candidate(claim, older, displaced, marks[0]), claim.id, instances)
     return Done(
-        claim.found.updated(
+        found.updated(
             instance_id=spec.instance_id or claim.id,
             container_id=made.id,
             container_name=made.name,
@@ -184,6 +170,26 @@ def started_again(claim: Claim) -> Done:
 def is_forgiven(claim: Claim, container: Container) -> bool:
     """Whether a candidate that has ended gets another start: it may have gone down with the engine."""
     return plan.was_killed(container) and not claim.found.started_again
+
+
+def _candidate(claim: Claim, older: Sequence[Listed], displaced: Sequence[str], mark: str) -> ContainerSpec:
+    spec, found = claim.spec, claim.found
+    container = asked_container(
+        spec,
+        claim.id,
+        image_id=known(found.image_id),
+        digest=found.digest,
+        exposed=found.exposed,
+        tried=found.ports_in_use,
+    )
+    return plan.candidate(
+        container,
+        name=plan.choose_name(container.name, older, claim.id),
+        labels=engine().containers.labels,
+        mark=mark,
+        remembered={**sealed_labels(spec, claim.id, older), Label.DISPLACED: ",".join(displaced)},
+        withhold_aliases=bool(older),
+    )
 
 
 def _at_hand(claim: Claim, image: Image) -> Done:

@@ -143,10 +143,11 @@ ALL = {
         "return None",
     ),
     "make room for a name": Code(
-        candidate.create,
-        "candidate = plan.candidate(",
-        "[containers.remove(each, force=True) for each in filter(None, [containers.find_named(container.name)])]\n"
-        "    candidate = plan.candidate(",
+        candidate._candidate,  # noqa: SLF001
+        "return plan.candidate(",
+        "containers = engine().containers\n"
+        "    [containers.remove(each, force=True) for each in filter(None, [containers.find_named(container.name)])]\n"
+        "    return plan.candidate(",
     ),
     "retire before proven": Code(
         candidate.prove,
@@ -197,7 +198,11 @@ ALL = {
         takeover.promote, 'containers.set_restart_policy(each, "no")', "pass"
     ),
     "promote beside what made room and came back": Code(takeover.promote, "halt(each)", "pass"),
-    "give aliases before proof": Code(candidate.create, "withhold_aliases=bool(older)", "withhold_aliases=False"),
+    "give aliases before proof": Code(
+        candidate._candidate,  # noqa: SLF001
+        "withhold_aliases=bool(older)",
+        "withhold_aliases=False",
+    ),
     "give aliases before proof on the further network": Code(
         candidate.connect, "[] if claim.found.withheld_aliases else claim.spec.aliases", "claim.spec.aliases"
     ),
