@@ -1,5 +1,7 @@
 """What can be enqueued: one module for each task of the contract, and `deploy/` for the chain of them.
 
+Beside these are what several tasks share: `base`, `managed`, `standings`, `evidence`, `cutover`, `ports`, `adopt`.
+
 Importing this package registers them all with the app in `worker.celery`.
 """
 

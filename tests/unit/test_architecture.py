@@ -1,10 +1,14 @@
 """The directions of imports, which the folder tree promises."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+import tasks
+from worker.celery import app
 
 ROOT = Path(__file__).parents[2]
 MODULES = {
@@ -80,3 +84,12 @@ def test_no_module_must_be_there_before_itself():
     """The order says so with a CycleError, which names the modules in a circle."""
     order = list(TopologicalSorter({module: needs(module) for module in MODULES}).static_order())
     assert set(order) == set(MODULES)
+
+
+def test_the_map_of_folders_has_each_module():
+    told = (ROOT / "docs/architecture.md").read_text().partition("## The folders")[2].partition("\n## ")[0]
+    inside = [path for folder in ("tasks", "tasks/deploy", "worker") for path in (ROOT / folder).iterdir()]
+    names = {path.stem for path in inside if path.suffix == ".py" or (path / "__init__.py").exists()} - {"__init__"}
+    assert tasks
+    tasks_of_the_contract = {name.removeprefix("docker.") for name in app.tasks if name.startswith("docker.")}
+    assert not [name for name in names - tasks_of_the_contract if not re.search(rf"`(\w+/)?{name}/?`", told)]
