@@ -2,11 +2,10 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 
-_FORGET = Path(__file__).with_name("forget.lua")
+from worker.store.scripts import scripts
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class PulledImages:
         self._redis = connection
         self._names = f"{prefix}pulled:{host}"
         self._used = f"{prefix}used:{host}"
-        self._forget = connection.register_script(_FORGET.read_text())
+        self._forget = scripts(connection)["forget"]
 
     def note_pulled(self, image_id: str, names: Collection[str]) -> None:
         """Note that an image was brought under these names, which the engine didn't have it under."""

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -11,8 +10,7 @@ import redis
 from worker.errors import CredentialMissing
 from worker.keyring import Keyring, variable_purpose
 from worker.store.credentials import Credential
-
-_RESEAL = Path(__file__).with_name("reseal.lua")
+from worker.store.scripts import scripts
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Sealed:
     def __init__(self, connection: redis.Redis, prefix: str) -> None:
         self._redis = connection
         self._prefix = prefix
-        self._replace = connection.register_script(_RESEAL.read_text())
+        self._replace = scripts(connection)["reseal"]
 
     def reseal_credentials(self, keyring: Keyring) -> Resealed:
         """Seal all credentials' passwords with the first key.
