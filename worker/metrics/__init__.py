@@ -104,9 +104,13 @@ def reconciled(actions: Mapping[str, int]) -> None:
 
 def engine_called(call: str, seconds: float, *, is_answered: bool) -> None:
     """The engine was asked, as by `POST /containers/{id}/start`; a status 5xx is no answer."""
-    _tell(lambda to: to.engine_call_seconds.labels(call).observe(seconds))
-    if not is_answered:
-        _tell(lambda to: to.engine_call_errors.labels(call).inc())
+
+    def count(to: "Counted") -> None:
+        to.engine_call_seconds.labels(call).observe(seconds)
+        # By 0 as well: an increase from nothing is none to Prometheus.
+        to.engine_call_errors.labels(call).inc(not is_answered)
+
+    _tell(count)
 
 
 def _tell(told: "Callable[[Counted], None]") -> None:

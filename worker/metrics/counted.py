@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from worker.errors import KINDS, DeploymentCancelled, DeploymentSuperseded
+from worker.errors import KINDS, DeploymentCancelled, DeploymentSuperseded, EngineUnavailable, RegistryUnavailable
 from worker.record import OF_STAGE, Step
 
 _ENDS = {DeploymentCancelled.__name__: "cancelled", DeploymentSuperseded.__name__: "superseded"}
@@ -109,6 +109,11 @@ class Counted:
             self.pulls.labels(result)
         for kind in RECONCILE_KINDS:
             self.reconcile_actions.labels(kind)
+        for step in set(Step) - {Step.ENDED}:
+            self.step_retries.labels(step, EngineUnavailable.__name__)
+        self.step_retries.labels(Step.PULL, RegistryUnavailable.__name__)
+        for error in (each.__name__ for each in KINDS):
+            self.step_failures.labels(Step.PULL, error)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self._own)
