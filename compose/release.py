@@ -63,7 +63,8 @@ def tool(folder: Path, package: str, path: str) -> Path:
 def _alone(folder: Path) -> Iterator[None]:
     """One run at a time fetches."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    # `make lock` has a folder of that name here.
+    with (folder / "fetching").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
