@@ -44,6 +44,8 @@ class Heartbeat:
         self._changed = {_ALL: time.time()}
         self._beat_at = 0.0
         self._tell_at = 0.0
+        self.spoke_at: float | None = None
+        """When it last found this host spoken for, by the monotonic clock."""
         self.has_neighbours = False
         """Whether there are other hosts, as far as this process knows."""
 
@@ -88,6 +90,7 @@ class Heartbeat:
     def _beat(self) -> None:
         if hosts().may_announce():
             hosts().announce(_told_of_here())
+        self.spoke_at = time.monotonic()
         self.has_neighbours = any(each != settings().host for each in hosts().names())
         rescue.look_after_those_away()
 

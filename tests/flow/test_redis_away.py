@@ -3,6 +3,8 @@
 import json
 import socket
 import threading
+import urllib.error
+import urllib.request
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -102,3 +104,20 @@ def test_a_busy_worker_survives_and_ends_what_it_was_at(stage, relay, images):
         # Stopped under its hands, the candidate is started once more, and proven.
         assert deployed.get(timeout=60)["container_id"] == stubborn
         assert {each["Id"] for each in stage.containers()} == {made, stubborn}
+
+
+def test_a_worker_says_that_it_does_not_work_without_it_and_that_it_does_again(stage, relay, free_port):
+    def health():
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/health", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    with stage.installation.worker(stage.client, DW_METRICS_PORT=str(free_port)):
+        stage.until(lambda: health() == (200, "ok\n"))
+        relay.cut()
+        stage.until(lambda: health()[0] == 503)
+        assert "has stood still for" in health()[1]
+        relay.mend()
+        stage.until(lambda: health() == (200, "ok\n"))

@@ -1,16 +1,22 @@
-"""The port where Prometheus asks (`GET /metrics`)."""
+"""The port where Prometheus asks (`GET /metrics`), and who wants to know whether this worker works (`GET /health`)."""
 
 import socket
 import socketserver
 import threading
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
 
 from worker.metrics.counted import Counted
+from worker.metrics.health import Health
 from worker.metrics.observed import Observed
 from worker.settings import SettingsInvalid
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PATIENCE = 10.0
 """Seconds that a client may take with its request: whoever opens connections and says nothing keeps no thread."""
@@ -55,5 +61,16 @@ def serve(counted: Counted, address: IPv4Address | IPv6Address, port: int, *, is
             "of its own, or all of them the same and PROMETHEUS_MULTIPROC_DIR."
         ) from None
     counted.registry.register(Observed())
-    server.set_app(make_wsgi_app(counted.registry))
+    server.set_app(_app(make_wsgi_app(counted.registry), Health()))
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+def _app(metrics: "WSGIApplication", health: Health) -> "WSGIApplication":
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/health":
+            return metrics(environ, start_response)
+        trouble = health.trouble()
+        start_response("503 Service Unavailable" if trouble else "200 OK", [("Content-Type", "text/plain")])
+        return [f"{trouble or 'ok'}\n".encode()]
+
+    return answer
