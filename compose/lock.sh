@@ -17,6 +17,7 @@ compile() {
     mv "$target.new" "$target"
 }
 
-compile requirements.txt pyproject.toml
+# With what makes traces: whoever wants them sets a variable, and builds nothing anew.
+compile requirements.txt pyproject.toml --extra otel
 # setuptools builds the editable install, without isolation, so that nothing unpinned is fetched.
 echo 'setuptools>=77' | compile requirements-dev.txt pyproject.toml --extra dev --constraints requirements.txt -
