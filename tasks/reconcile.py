@@ -93,7 +93,7 @@ def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
     for each in containers:
         standing = standings.get(labels.deployment_of(each))
         to = moved.get(labels.stage_of(each))
-        # While that host is away, what is here may be all that serves.
+        # While the host where it is live is away, what is here may be all that serves.
         moved_at = to.created if to and to.host not in away else None
         is_deployed = bool(labels.value_of(each, Label.FINGERPRINT))
         if not _is_young(each) and (
@@ -103,7 +103,7 @@ def leftovers(containers: Sequence[Listed]) -> Iterator[Listed]:
 
 
 def _moved(containers: Sequence[Listed]) -> Mapping[str, Moved]:
-    """The stages that are live on another host by now."""
+    """The stages that are live on another host by now, or were removed by one."""
     return deployments().moved(sorted({engine().containers.labels.stage_of(each) for each in containers}))
 
 

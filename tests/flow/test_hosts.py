@@ -204,6 +204,17 @@ def test_a_stage_leaves_a_host_that_is_away_and_what_it_had_there_goes_when_that
     assert stage.on("one") == {after["container_id"]}
 
 
+def test_a_stage_that_was_removed_stays_so_when_a_host_is_back_that_had_an_older_version_of_it(stage, fleet):
+    before = stage.deploy(host="two")
+    fleet.lose("two")
+    stage.deploy("shop:v2", host="one")
+    assert fleet.dw("rm", stage.where, "--force")["exit"] == 0
+    assert stage.on("two") == {before["container_id"]}
+    fleet.start("two")
+    until(lambda: stage.on("two") == set())
+    assert stage.listed() == set()
+
+
 def test_what_was_stopped_for_a_deployment_runs_again_when_its_host_is_back(stage, fleet, images):
     before = stage.deploy(host="two")
     late = images("late", "v1", healthcheck=["/bin/busybox", "false"])

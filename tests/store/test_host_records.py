@@ -191,6 +191,38 @@ def test_a_stage_that_is_live_elsewhere_has_moved(places):
     assert two.records.moved(["shop/live"]) == {}
 
 
+def test_a_stage_that_was_removed_is_not_that_of_a_host_which_has_an_older_version_of_it(places):
+    one, two = places
+    one.accept("a", host="one")
+    one.finish("a")
+    two.accept("b", host="two")
+    two.finish("b")
+    order = parse(StageOrder, "docker.stage", {"project": "shop", "stage": "live", "action": "remove"})
+    two.records.accept("c", order)
+    two.records.advance(two.records.claim("c", Step.REMOVE), Step.REPORT, Found())
+    assert one.records.moved(["shop/live"]) == {}
+    two.records.close(two.records.claim("c", Step.REPORT))
+    assert one.records.moved(["shop/live"])["shop/live"].host is None
+    assert two.records.moved(["shop/live"]) == {}
+    assert not one.records.reclaim("a", "shop/live")
+    assert one.records.live("shop/live") is None
+    # Whoever is at it decides what it has.
+    one.accept("d", host="one")
+    assert one.records.moved(["shop/live"]) == {}
+    one.finish("d")
+    assert one.records.moved(["shop/live"]) == {}
+
+
+def test_a_stage_that_is_live_nowhere_is_reclaimed_by_the_host_that_is_back(places):
+    one, two = places
+    one.accept("a", host="one")
+    one.finish("a")
+    two.records.disown("one")
+    assert one.records.moved(["shop/live"]) == {}
+    assert one.records.reclaim("a", "shop/live")
+    assert two.records.home("shop/live") == "one"
+
+
 def test_reconciling_looks_only_after_stages_that_are_here(places):
     one, two = places
     one.accept("a", host="one")

@@ -14,8 +14,9 @@ def is_leftover(container: Listed, standing: Standing | None, *, deployed: bool,
     """Whether a container is of no use any more: its deployment has ended without it, or its stage lives elsewhere.
 
     `deployed` tells a deployment's container from one that `docker.create` made; `moved_at` is when the version was
-    asked for that is live on another host. Of a deployment that has no record, as after the loss of Redis, only what
-    doesn't run goes, and what is older than that: nobody can tell what the rest is good for.
+    asked for that is live on another host, or the stage's removal there. Of a deployment that has no record, as after
+    the loss of Redis, only what doesn't run goes, and what is older than that: nobody can tell what the rest is good
+    for.
     """
     if standing is None:
         is_older = moved_at is not None and container.created < moved_at

@@ -83,10 +83,12 @@ class Mended:
 
 @dataclass(frozen=True)
 class Moved:
-    """Where the live version of a stage is, and when it was asked for, in seconds since 1970."""
+    """What another host has done with a stage."""
 
-    host: str
+    host: str | None
+    """Where the live version is; None where the stage was removed."""
     created: float
+    """When that was asked for, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -435,9 +437,12 @@ class Deployments:
             return {stage for stage, is_live in zip(stages, pipeline.execute(), strict=True) if not is_live}
 
     def reclaim(self, deployment_id: str, stage: str) -> bool:
-        """Have what this host still has be live again in a stage that is live nowhere and that nobody is at."""
+        """Have what this host still has be live again in a stage that is live nowhere and that nobody is at.
+
+        False where it isn't so, or where the stage was removed.
+        """
         keys = [self._key("stage", stage), self._key("stages", self._settings.host)]
-        return bool(self._run("reclaim", keys=keys, args=[deployment_id, stage]))
+        return bool(self._run("reclaim", keys=keys, args=[self._prefix, deployment_id, stage]))
 
     def disown(self, host: str) -> None:
         """Have what is live on a host that is gone for good be so no more: its stages can be anywhere."""
@@ -490,17 +495,22 @@ class Deployments:
         self._redis.srem(self._key("abandoned", self._settings.host), deployment_id)
 
     def moved(self, stages: Sequence[str]) -> dict[str, Moved]:
-        """Those of the stages that nobody is at and that are live on another host."""
+        """Those of the stages that nobody is at and that are live on another host, or that another one has removed."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for each in stages:
-                pipeline.hmget(self._key("stage", each), "running", "live")
+                pipeline.hmget(self._key("stage", each), "running", "live", "newest")
             holders = dict(zip(stages, pipeline.execute(), strict=True))
-            lives = {stage: live for stage, (running, live) in holders.items() if live and not running}
-            for live in lives.values():
-                pipeline.hmget(self._record(live), "host", "created")
-            found = zip(lives, pipeline.execute(), strict=True)
-        here = self._settings.host
-        return {stage: Moved(host, float(created)) for stage, (host, created) in found if host not in {None, here}}
+            lives = {stage for stage, (_, live, _) in holders.items() if live}
+            last = {stage: live or newest for stage, (running, live, newest) in holders.items() if not running}
+            last = {stage: deployment_id for stage, deployment_id in last.items() if deployment_id}
+            for deployment_id in last.values():
+                pipeline.hmget(self._record(deployment_id), "host", "created", "first")
+            found = zip(last, pipeline.execute(), strict=True)
+        return {
+            stage: Moved(host if stage in lives else None, float(created))
+            for stage, (host, created, first) in found
+            if host not in {None, self._settings.host} and (stage in lives or first == Step.REMOVE)
+        }
 
     def needed_images(self, keep: int) -> NeededImages:
         """The images of deployments under way, and of the last `keep` versions of each stage that were live.
