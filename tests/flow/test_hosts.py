@@ -157,6 +157,9 @@ def test_a_drained_host_is_left_stage_by_stage_and_takes_on_nothing(fleet, new_s
             assert moved[stage.project]["host"] == "one"
             assert moved[stage.project]["digest"] == old["digest"]
             assert stage.on("two") == set()
+            # Its name is the one that the old one had; whoever is asked finds it.
+            name = moved[stage.project]["container_name"]
+            assert all(stage.ask("docker.logs", container=name)["container_name"] == name for _ in range(4))
         assert fleet.state("two") == "drained"
         assert {new_stage().deploy()["host"] for _ in range(3)} == {"one"}
         assert error_of(stages[0].send(host="two")) == "SpecInvalid"

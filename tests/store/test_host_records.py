@@ -264,6 +264,17 @@ def test_a_container_that_was_renamed_is_found_by_its_new_name_only(places):
     assert (one.hosts.located("dw-7"), one.hosts.located("renamed")) == (None, "one")
 
 
+def test_a_name_that_two_hosts_have_leads_to_the_one_that_has_it_still(places):
+    one, two = places
+    one.hosts.tell([ToldContainer(long_id(1), "dw-shop", "shop/live", "runs")])
+    two.hosts.tell([ToldContainer(long_id(2), "dw-shop", "shop/live", "runs")])
+    # As when a stage moves: the old one is stopped, and then removed.
+    one.hosts.tell([ToldContainer(long_id(1), "dw-shop", "shop/live", "exited")], "shop/live")
+    one.hosts.tell([], "shop/live")
+    two.hosts.tell([ToldContainer(long_id(2), "dw-shop", "shop/live", "runs")], "shop/live")
+    assert one.hosts.located("dw-shop") == "two"
+
+
 def test_what_is_known_of_a_host_can_be_forgotten(places):
     one, two = places
     one.beat()

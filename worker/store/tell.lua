@@ -18,9 +18,13 @@ for place = 4, #ARGV, 4 do
   if known and known ~= stage .. ' ' .. name then
     forget_place(string.match(known, ' (.*)$'))
   end
-  if redis.call('HGET', listed(stage), id) ~= text then
+  local is_new = redis.call('HGET', listed(stage), id) ~= text
+  if is_new then
     redis.call('HSET', listed(stage), id, text)
     redis.call('HSET', here, id, stage .. ' ' .. name)
+  end
+  -- Another host may have had one of that name, as while a stage moves, and have forgotten the name with it.
+  if is_new or not redis.call('HGET', where, name) then
     redis.call('HSET', where, string.sub(id, 1, 12), host, name, host)
   end
 end
