@@ -30,6 +30,8 @@ Sign = Callable[[str, str, Mapping[str, object]], Mapping[str, object] | None]
 
 _SHORTEST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.05
+LOST_AFTER = {"socket_timeout": 10, "socket_connect_timeout": 5}
+"""Seconds that a Redis may take to answer, and to take a connection: one that hangs would be waited for without end."""
 TAKEN_WITHIN = 30
 """Seconds after which something that no worker has begun with is told as such."""
 
@@ -52,8 +54,11 @@ class Calls:
         self._sign = sign
         self._app = Celery("docker-watcher-client", set_as_current=False)
         self._app.conf.update(address.connections(broker_url or redis_url, result_backend or redis_url))
+        self._app.conf.update({f"redis_{name}": seconds for name, seconds in LOST_AFTER.items()})
         options: dict[str, object] = {**address.PATIENCE}
-        if not (broker_url or redis_url).startswith("redis"):
+        if (broker_url or redis_url).startswith("redis"):
+            options |= LOST_AFTER
+        else:
             # Which has the broker say that it has a message.
             self._app.conf.broker_transport = "worker.broker.rabbitmq:Transport"
             options |= {"slots": {}, "message_bytes": 2**20}

@@ -2,13 +2,15 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from worker.client import Client, DeploymentOptions
+from worker import calls
+from worker.client import Client, DeploymentOptions, Unanswered
 from worker.spec import DeploymentSpec
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,22 @@ def test_a_wrong_address_is_told_at_once():
         Client("http://127.0.0.1")
     with pytest.raises(ValueError, match="go together"):
         Client("redis://127.0.0.1", producer="ci")
+
+
+@pytest.fixture
+def hung_redis():
+    """The address of what takes connections, and says nothing, as a Redis whose machine stands still."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+def test_a_redis_that_hangs_is_not_waited_for_without_end(hung_redis, monkeypatch):
+    monkeypatch.setitem(calls.LOST_AFTER, "socket_timeout", 0.1)
+    with Client(hung_redis) as client:
+        with pytest.raises(Unanswered, match=r"be reached to send docker\.deploy"):
+            client.deploy("shop", "staging", "acme/shop:1")
+        with pytest.raises(Unanswered, match="was lost while"):
+            client.deployment("any").result(timeout=0.1)
 
 
 def test_what_the_page_shows_is_what_is_tested():
