@@ -63,6 +63,11 @@ class Channel(kombu_redis.Channel):
             self._bell.close()
         super().close()
 
+    def take_no_more(self) -> None:
+        """Have all intakes begin to end; what they have taken goes back. Called by the thread that fetches."""
+        for intake in self._intakes.values():
+            intake.stop()
+
     def takes_messages(self) -> bool:
         """Whether it is a worker's: where queues have slots, only that one takes any from them."""
         return bool(self._intakes) or not self.slots
