@@ -11,7 +11,7 @@ from kombu.transport import redis as kombu_redis
 
 import worker.broker.leases
 
-LEASE = 0.6
+LEASE = 1
 HOUR = 3600
 
 
