@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -9,14 +10,50 @@ import redis
 
 from tests.services import required
 
+#: A minute and more each: begun last, one of them would go on by itself while the other processes have nothing to do.
+#: The images of `containers` are still being made when a run begins, so others come before them.
+LONGEST = (
+    "engine/test_registry_faults.py",
+    "flow/test_hiccups.py",
+    "flow/test_broken_versions.py",
+    "flow/test_shared_pulls.py",
+    "chaos/test_host_loss.py",
+    "containers/test_installation.py",
+    "flow/test_rollback.py",
+    "flow/test_stage.py",
+    "flow/test_secrets.py",
+    "flow/test_reconcile.py",
+    "flow/test_hosts.py",
+    "flow/test_prune.py",
+    "flow/test_redelivery.py",
+    "flow/test_rollouts.py",
+    "flow/test_upgrade.py",
+    "flow/test_hardened.py",
+    "flow/test_rabbitmq.py",
+    "simulation/test_simulation.py",
+    "engine/test_engine_faults.py",
+    "chaos/test_chaos.py",
+)
+
 
 def pytest_collection_modifyitems(config, items):
-    """A second engine takes root, and a private engine's program."""
-    if os.environ.get("DW_SERVICES_ENGINE", "private") == "private":
-        return
-    left_out = [item for item in items if item.get_closest_marker("needs_private_engine")]
-    items[:] = [item for item in items if item not in left_out]
+    """Leave out what can't be here, and have what takes long begin first."""
+    left_out = [item for item in items if any(item.get_closest_marker(each) for each in _not_here())]
+    items[:] = sorted((item for item in items if item not in left_out), key=_place)
     config.hook.pytest_deselected(items=left_out)
+
+
+def _not_here():
+    """The markers of tests that can't run: a second engine takes root, and a private engine's program."""
+    if os.environ.get("DW_SERVICES_ENGINE", "private") != "private":
+        yield "needs_private_engine"
+    if os.geteuid():
+        yield "needs_root"
+
+
+def _place(item):
+    name = item.path.relative_to(Path(__file__).parent).as_posix()
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -27,6 +64,8 @@ def pytest_terminal_summary(terminalreporter):
             "disk): run as root, no DOCKER_HOST",
             red=True,
         )
+    if os.geteuid():
+        terminalreporter.write_line("NOT RUN by you: what takes root (another user's files)", red=True)
     # A failed subtest has what its test has.
     rows = {row[0]: row for table in _recorded(terminalreporter, "kill_points") for row in table}
     if rows:
@@ -60,10 +99,17 @@ def redis_url(worker_id):
 
 
 @pytest.fixture(scope="session")
-def second_redis_url(worker_id):
-    """One more, for what must not meet the test process' usual worker."""
+def _second_database(worker_id):
     with own_database(8, worker_id) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def second_redis_url(_second_database):
+    """One more, for what must not meet the test process' usual worker; each file finds it empty."""
+    yield _second_database
+    with redis.Redis.from_url(_second_database) as connection:
+        connection.flushdb()
 
 
 @contextlib.contextmanager

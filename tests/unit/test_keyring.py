@@ -93,7 +93,7 @@ def test_a_file_that_is_open_to_others_is_refused(keys_of, keys_file, tmp_path, 
         assert FIRST not in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away takes root")
+@pytest.mark.needs_root
 def test_a_file_of_another_user_is_refused(keys_of, keys_file):
     os.chown(keys_file, 12345, -1)
     with pytest.raises(SettingsInvalid, match="another user's"):
