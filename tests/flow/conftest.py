@@ -56,6 +56,7 @@ class Installation:
             "DW_STOP_TIMEOUT": "1",
             "DW_PULL_STALL_TIMEOUT": "10",
             "DW_LEASE_SECONDS": "2",
+            "DW_DRAIN_SECONDS": "0.2",
         }
 
     def image(self, repository, tag):
@@ -129,7 +130,8 @@ class Installation:
     def worker(self, client, *options, **changed):
         """Run a worker, from the moment it answers."""
         name = f"{uuid.uuid4().hex[:8]}@test"
-        with self.process("worker", "-n", name, *options, **changed) as process:
+        # Mingling is a second's wait for the clocks of other workers.
+        with self.process("worker", "-n", name, "--without-mingle", *options, **changed) as process:
             deadline = time.monotonic() + STARTS_WITHIN
             while not client.control.ping(destination=[name], timeout=0.5):
                 assert process.poll() is None, "the worker has ended"

@@ -304,12 +304,13 @@ def answers(port):
 
 
 @contextlib.contextmanager
-def asked_without_pause(port):
+def asked_all_along(port):
     """Ask until the block ends; all must have been answered."""
     ended, told = threading.Event(), []
 
     def go_on():
-        while not ended.is_set():
+        # Without a pause it would have a processor to itself; what is away for a moment is away for longer than this.
+        while not ended.wait(0.02):
             try:
                 told.append(ask(port))
             except OSError as error:
@@ -352,7 +353,7 @@ def test_a_broken_version_costs_nothing(stage, kind, strategy, broken_images, ta
         broken.hook(hook, stage)
     # What can't be pulled comes to nobody's place.
     untouched = strategy == "start-first" or broken.error == "ImageNotFound"
-    with asked_without_pause(before["ports"]["8080/tcp"]) if untouched else contextlib.nullcontext():
+    with asked_all_along(before["ports"]["8080/tcp"]) if untouched else contextlib.nullcontext():
         sent = stage.send("docker.deploy", **stage.deployment(f"{broken_images}:{broken.image}", force=True, **asked))
         error = sent.get(timeout=90, propagate=False)
 

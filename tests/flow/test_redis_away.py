@@ -34,7 +34,9 @@ def stage(second_redis_url, relay, tmp_path, engine, images, installation):
     place = f"{login}@127.0.0.1" if login else "127.0.0.1"
     another.environment["DW_REDIS_URL"] = urlunsplit(parts._replace(netloc=f"{place}:{relay.server_address[1]}"))
     client = Celery(broker=second_redis_url, backend=second_redis_url, set_as_current=False)
-    yield Stage(client, engine, another)
+    made = Stage(client, engine, another)
+    yield made
+    made.clear()
     client.close()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import threading
 import urllib.request
 from collections import Counter
@@ -13,6 +14,8 @@ import pytest
 from tests.flow.hook import Hook
 from tests.flow.reverse_proxy import ReverseProxy
 
+ROLLOUTS = int(os.environ.get("ROLLOUTS") or 5)
+"""How many each way: twenty take three minutes."""
 #: Serves from the start, and says so until the very check that proves it. One path answers once it is let.
 SERVE = r"""
 trap 'exit 0' TERM
@@ -49,6 +52,14 @@ while true; do
     done
 done
 """
+
+
+@pytest.fixture
+def stage(unserved_stage, request):
+    """Served by a worker that lets old versions drain for as long as the test says."""
+    unserved_stage.installation.add_credential()
+    with unserved_stage.installation.worker(unserved_stage.client, DW_DRAIN_SECONDS=request.param):
+        yield unserved_stage
 
 
 @pytest.fixture
@@ -119,9 +130,10 @@ def requests_through(proxy):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("stage", ["1"], indirect=True)
 def test_no_request_fails_or_finds_an_unproven_version(stage, rolling, beside, hook, requests_through, record_property):
     """Three stages roll at once, so that one's containers start just when another's addresses and ports come free."""
-    times = {"alias": 20, "proxy": 20, "both": 10}
+    times = {"alias": ROLLOUTS, "proxy": ROLLOUTS, "both": max(1, ROLLOUTS // 2)}
     cutover = {"url": hook.url}
     ways = {
         "alias": {"aliases": ["alias"]},
@@ -153,15 +165,14 @@ def test_no_request_fails_or_finds_an_unproven_version(stage, rolling, beside, h
         assert right - found.keys() == set()
 
 
-def test_a_request_in_flight_ends_on_the_version_that_it_came_to(unserved_stage, rolling, beside, proxy, hook):
+@pytest.mark.parametrize("stage", ["5"], indirect=True)
+def test_a_request_in_flight_ends_on_the_version_that_it_came_to(stage, rolling, beside, proxy, hook):
     """Also where the engine, asked for an address, would give another one than the old version has."""
-    stage = unserved_stage
     # Other tests' stages are on the network too.
     alias = stage.project
     asked = {"aliases": [alias], "cutover": {"url": hook.url}}
     lower = [beside("/bin/busybox", "sleep", "600") for _ in range(3)]
-    with stage.installation.worker(stage.client, DW_DRAIN_SECONDS="5"), ThreadPoolExecutor() as pool:
-        stage.installation.add_credential()
+    with ThreadPoolExecutor() as pool:
         old = stage.deploy(rolling, env={"SAYS": "old"}, **asked)["container_id"]
         for each in lower:
             stage.engine.stop(each, timeout=0)

@@ -27,7 +27,9 @@ def another(second_redis_url, engine_proxy, installation, images, tmp_path_facto
 @pytest.fixture
 def stage(another, engine):
     installation, client = another
-    return Stage(client, engine, installation)
+    made = Stage(client, engine, installation)
+    yield made
+    made.clear()
 
 
 @pytest.mark.parametrize("policy", ["always", "missing"])
