@@ -5,6 +5,7 @@ What a server shows is always verified, its name too. Left to themselves, kombu 
 Redis, and without the name's to RabbitMQ.
 """
 
+import re
 import ssl
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -32,6 +33,9 @@ def checked(url: str) -> str:
         parse_url(url)  # type: ignore[no-untyped-call]  # as redis-py has it
     except ValueError:
         raise ValueError("must be an address, as in redis://127.0.0.1:6379/0") from None
+    # What is no number is database 0 to redis-py, and to kombu a mistake that it tells of when it is first used.
+    if not re.fullmatch(r"/?|/[0-9]+/?", urlsplit(url).path):
+        raise ValueError("must end with a database's number, as in redis://127.0.0.1:6379/0")
     _check_parameters(url)
     return url
 

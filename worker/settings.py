@@ -18,7 +18,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,6
 
 def _user_defined(network: str) -> str:
     if network in {"host", "none", "default", "bridge", "container"}:
-        raise ValueError(f"{network} means no network of its own to the engine")
+        raise ValueError(f"is {network}, which means no network of its own to the engine")
     return network
 
 
@@ -196,7 +196,8 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = "; ".join(
-            f"DW_{'_'.join(str(part) for part in problem['loc'][:1]).upper()}: {problem['msg']}"
+            f"DW_{'_'.join(str(part) for part in problem['loc'][:1]).upper()}: "
+            f"{problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise SettingsInvalid(f"Wrong settings: {problems}.") from None

@@ -37,6 +37,17 @@ def test_an_address_that_would_not_be_verified_is_refused_without_showing_its_pa
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("place", ["/production", "/0/1", "/-1"])
+def test_a_database_without_a_number_is_refused(place):
+    with pytest.raises(ValueError, match="must end with a database's number"):
+        address.checked(f"redis://127.0.0.1:6379{place}")
+
+
+@pytest.mark.parametrize("place", ["", "/", "/3", "/3/"])
+def test_the_first_database_need_not_be_named(place):
+    assert address.checked(f"redis://127.0.0.1:6379{place}")
+
+
 def test_parameters_of_tls_without_tls_are_refused():
     with pytest.raises(ValueError, match="rediss://"):
         address.checked("redis://127.0.0.1/0?ssl_cert_reqs=required")

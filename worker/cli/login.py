@@ -7,7 +7,8 @@ import typer
 from pydantic import Field
 
 from worker import settings
-from worker.spec import Arguments, Registry
+from worker.errors import SpecInvalid
+from worker.spec import Arguments, Registry, StageArguments, VariableName
 
 
 class CredentialArguments(Arguments):
@@ -18,8 +19,20 @@ class CredentialArguments(Arguments):
     username: Annotated[str, Field(min_length=1)]
 
 
+class SealArguments(StageArguments):
+    """The same of a variable: under another name than a container's may have it would open nowhere."""
+
+    name: VariableName
+
+
 def read_secret(prompt: str) -> str:
-    """Read a secret from a prompt that doesn't show it, or from standard input, less one line's end."""
+    """Read a secret from a prompt that doesn't show it, or from standard input, less one line's end.
+
+    Raises SpecInvalid where it is empty.
+    """
     if sys.stdin.isatty():
         return str(typer.prompt(prompt, hide_input=True))
-    return sys.stdin.read().removesuffix("\n")
+    secret = sys.stdin.read().removesuffix("\n")
+    if not secret:
+        raise SpecInvalid("Nothing was sealed: standard input is empty.")
+    return secret

@@ -20,12 +20,14 @@ app = typer.Typer()
 )
 def seal(stage: Stage, name: str, as_json: Json = False) -> None:
     """Seal a secret variable of a stage: reads the value from a prompt or standard input, prints it sealed."""
-    from worker.cli.login import read_secret
+    from worker.cli.login import SealArguments, read_secret
     from worker.cli.output import errors_shown, show_json
     from worker.keyring import keyring, variable_purpose
+    from worker.spec import parse
 
     with errors_shown(as_json=as_json):
         project, stage_name = split_stage(stage)
+        parse(SealArguments, "dw seal", {"project": project, "stage": stage_name, "name": name})
         sealed = keyring().seal(read_secret("Value"), variable_purpose(project, stage_name, name))
         show_json({"name": name, "sealed": sealed}) if as_json else typer.echo(sealed)
 
