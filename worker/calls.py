@@ -17,7 +17,7 @@ from celery import Celery
 from celery.states import PENDING, READY_STATES, REVOKED
 from kombu import Queue
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from worker import address
 from worker.address import SHARED_QUEUE
@@ -98,6 +98,9 @@ class Calls:
                 )
         except (OperationalError, RedisError, OSError) as error:
             broker, setting = self._broker
+            if isinstance(error.__cause__ or error, AuthenticationError | NoPermissionError):
+                reason = f"{broker} refuses to take {task} ({_line(error)}): check user and password in {setting}."
+                raise Unanswered(reason) from None
             raise Unanswered(f"{broker} can't be reached to send {task} ({_line(error)}): check {setting}.") from None
         return task_id
 

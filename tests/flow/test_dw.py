@@ -3,8 +3,10 @@
 import json
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 
 
 @pytest.fixture
@@ -134,6 +136,54 @@ def test_without_redis_dw_says_so(dw):
     ended = dw("ps", environment={"DW_REDIS_URL": "redis://127.0.0.1:1/0"})
     assert ended.returncode == 1
     assert "DW_REDIS_URL" in ended.stderr
+
+
+@pytest.fixture
+def refused(stage, installation):
+    """The address of a user whose password is another one, and of one who may do nothing."""
+    parts = urlsplit(installation.redis_url)
+    with redis.Redis.from_url(installation.redis_url) as admin:
+        admin.acl_setuser("dw-test", enabled=True, passwords="+right", reset=True)
+        place = parts.netloc.rpartition("@")[2]
+        yield tuple(f"redis://dw-test:{password}@{place}{parts.path}" for password in ("wrong", "right"))
+        admin.acl_deluser("dw-test")
+
+
+@pytest.mark.parametrize("arguments", [("ps",), ("history", "shop/staging"), ("events",), ("doctor",)])
+def test_a_wrong_password_is_not_told_as_a_redis_that_is_away(dw, refused, arguments):
+    ended = dw(*arguments, environment={"DW_REDIS_URL": refused[0]})
+    assert ended.returncode == 1
+    said = ended.stdout + ended.stderr
+    assert "refuses" in said
+    assert "user and password" in said
+    assert "can't be reached" not in said
+
+
+def test_a_user_who_may_not_send_is_not_told_that_redis_is_away(dw, refused):
+    ended = dw("ps", environment={"DW_REDIS_URL": refused[1]})
+    assert ended.returncode == 1
+    assert "Redis refuses to take docker.list" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ps", "nobodys/stage"), "no container runs of nobodys/stage; `--all` shows"),
+        (("ps", "nobodys/stage", "--all"), "no container is there of nobodys/stage"),
+        (("history", "nobodys/stage"), "nothing is known of nobodys/stage; `dw ps --all` shows"),
+    ],
+)
+def test_a_table_without_a_row_says_why(dw, arguments, said):
+    ended = dw(*arguments)
+    assert ended.returncode == 0
+    assert said in ended.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("TOKEN", ""), ("TOKEN", "\n"), ("MY TOKEN", "hunter2")])
+def test_what_could_open_nowhere_is_not_sealed(dw, name, value):
+    ended = dw("seal", "shop/staging", name, input=value)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "SpecInvalid" in ended.stderr
 
 
 @pytest.mark.parametrize(

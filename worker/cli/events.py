@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from celery.events.receiver import EventReceiver
 from kombu.exceptions import KombuError
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from rich.text import Text
 
 from worker.celery import app
@@ -99,7 +99,7 @@ class Stream:
 def run(stage: str | None, *, as_json: bool) -> None:
     """Show what happens until Ctrl-C; a lost broker is waited for, and what happened meanwhile is not told.
 
-    Raises NoPermissionError where Redis denies it.
+    Raises NoPermissionError where Redis denies it, and AuthenticationError where it refuses the login.
     """
     stream = Stream(stage)
 
@@ -124,6 +124,8 @@ def _listen(heard: Callable[[Mapping[str, Any]], None]) -> NoReturn:
         except NoPermissionError:
             raise
         except (RedisError, KombuError, OSError) as error:
+            if isinstance(error.__cause__, AuthenticationError):
+                raise error.__cause__ from None
             if not is_lost:
                 err().print(f"the broker is lost ({' '.join(str(error).split())}); it is waited for", markup=False)
             is_lost = True

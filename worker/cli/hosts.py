@@ -22,7 +22,8 @@ def show(*, as_json: bool) -> None:
         show_json({"hosts": [_described(each) for each in found]})
         return
     columns = ("HOST", "STATE", "ENGINE", "CONTAINERS", "UNDER WAY", "SLOTS", "FREE DISK")
-    show_table(columns, [_row(each) for each in found])
+    empty = "no worker has ever served this installation; start one: `celery -A worker worker`"
+    show_table(columns, [_row(each) for each in found], empty=empty)
 
 
 def drain(name: str, *, move: bool, end: bool, as_json: bool) -> None:

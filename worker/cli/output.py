@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from worker.errors import DeploymentError, Unanswered
 from worker.settings import SettingsInvalid
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _PIPE_WIDTH = 1000
 """A pipe has no width to fit into, and whoever reads it wants whole names."""
+
+
+_ROOM_FOR_WORDS = 40
+"""Columns that a text needs to be read with ease."""
 
 
 @cache
@@ -44,14 +48,47 @@ def show_json(value: object) -> None:
     typer.echo(json.dumps(value))
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table without frames."""
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, last_wraps: bool = False) -> None:
+    """Print a table without frames, and on standard error what it means that there is no row.
+
+    Where the terminal has no room for it, each row is shown as lines of its own: a name that is cut short is of no use.
+    Words in the last column may wrap.
+    """
     from rich.table import Table
 
+    if not rows:
+        err().print(empty, markup=False)
+    widths = [max(map(_width, column)) for column in zip(columns, *rows, strict=True)]
+    if last_wraps:
+        widths[-1] = min(widths[-1], _ROOM_FOR_WORDS)
+    if sum(widths) + 2 * (len(widths) - 1) > out().width:
+        _show_as_lines(columns, rows)
+        return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
     out().print(table)
+
+
+def _show_as_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+
+    for name, *others in rows:
+        out().print(name, style="bold", overflow="fold")
+        grid = Table.grid(padding=(0, 2))
+        if len(columns) > 2:  # noqa: PLR2004  # of two the second speaks for itself
+            grid.add_column(no_wrap=True, style="dim")
+        grid.add_column(overflow="fold")
+        for label, text in zip(columns[1:], others, strict=True):
+            grid.add_row(*(label, text)[-len(grid.columns) :])
+        out().print(Padding.indent(grid, 2))
+
+
+def _width(cell: str) -> int:
+    from rich.text import Text
+
+    return max(line.cell_len for line in Text.from_markup(cell).split("\n", allow_blank=True))
 
 
 def megabytes(size: int) -> str:
@@ -76,8 +113,12 @@ def errors_shown(*, as_json: bool) -> Iterator[None]:
         show_error(type(error).__name__, error.message, error.facts, as_json=as_json)
         raise typer.Exit(1) from None
     except RedisError as error:
-        what = "denies what is asked" if isinstance(error, NoPermissionError) else "can't be reached"
-        message = f"Redis {what} ({' '.join(str(error).split())}): check DW_REDIS_URL, and what its user may do."
+        what, to_check = "can't be reached", "DW_REDIS_URL"
+        if isinstance(error, AuthenticationError):
+            what, to_check = "refuses the login", "user and password in DW_REDIS_URL"
+        elif isinstance(error, NoPermissionError):
+            what, to_check = "denies what is asked", "DW_REDIS_URL, and what its user may do"
+        message = f"Redis {what} ({' '.join(str(error).split())}): check {to_check}."
         show_error("Unanswered", message, {}, as_json=as_json)
         raise typer.Exit(1) from None
     except (Unanswered, SettingsInvalid) as error:

@@ -55,7 +55,9 @@ def ps(
         ]
         if hosts:
             rows = [(*row, host) for row, host in zip(rows, hosts, strict=True)]
-        show_table(("STAGE", "CONTAINER", "IMAGE", "STATUS", "URL", *(("HOST",) if hosts else ())), rows)
+        columns = ("STAGE", "CONTAINER", "IMAGE", "STATUS", "URL", *(("HOST",) if hosts else ()))
+        empty = f"no container {'is there' if every else 'runs'}{f' of {stage}' if stage else ''}"
+        show_table(columns, rows, empty=empty if every else f"{empty}; `--all` shows stopped ones too")
 
 
 @app.command(rich_help_panel=LOOK, epilog=examples("dw logs shop/staging", "dw logs shop/staging --tail 500"))

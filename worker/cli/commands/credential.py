@@ -68,6 +68,7 @@ def list_(as_json: Json = False) -> None:
             show_table(
                 ("NAME", "REGISTRY", "USERNAME"),
                 [(each.name, each.registry, each.username) for each in stored],
+                empty="none is stored; `dw credential add` stores one",
             )
 
 

@@ -184,7 +184,10 @@ def history_(stage: Stage, as_json: Json = False) -> None:
             show_json({"project": project, "stage": name, "deployments": [history.described(each) for each in found]})
         else:
             show_table(
-                ("DEPLOYMENT", "WHAT BECAME OF IT"), [(each.deployment_id, history.told(each)) for each in found]
+                ("DEPLOYMENT", "WHAT BECAME OF IT"),
+                [(each.deployment_id, history.told(each)) for each in found],
+                empty=f"nothing is known of {where}; `dw ps --all` shows which stages there are",
+                last_wraps=True,
             )
 
 

@@ -33,7 +33,8 @@ def prune(
             show_json(pruned)
             return
         rows = [(each["name"], each["id"].removeprefix("sha256:")[:12], each["size"]) for each in pruned["images"]]
-        show_table(("IMAGE", "ID", "SIZE"), [(name, short, megabytes(size)) for name, short, size in rows])
+        sized = [(name, short, megabytes(size)) for name, short, size in rows]
+        show_table(("IMAGE", "ID", "SIZE"), sized, empty="every image is needed, or younger than DW_PRUNE_AGE")
         for name in pruned["containers"]:
             out().print(f"{'would remove' if dry_run else 'removed'} container {name}")
         out().print(f"{'would free' if dry_run else 'freed'} {megabytes(pruned['bytes_freed'])}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from worker.cli.doctor.finding import FAIL, OK, OPERATOR, WARN, Finding, looked
 from worker.settings import settings
@@ -43,6 +43,11 @@ def _redis() -> Iterator[Finding]:
     began = time.monotonic()
     try:
         connection().ping()
+    except AuthenticationError as error:
+        reason = " ".join(str(error).split())
+        hint = "give DW_REDIS_URL the right user and password: redis://USER:PASSWORD@HOST:PORT/0"
+        yield Finding("redis", FAIL, f"{address} refuses the login ({reason})", hint)
+        return
     except RedisError as error:
         reason = " ".join(str(error).split())
         yield Finding(
