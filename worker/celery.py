@@ -107,6 +107,7 @@ def _settings_or_exit() -> Settings:
 
 
 app = Celery("docker-watcher", include=["worker.process", "tasks"])
+app.loader.override_backends = dict.fromkeys(("redis", "rediss"), "worker.backend:Backend")
 app.conf.update(_configuration(_settings_or_exit()))
 beat_init.connect(sign_what_is_sent)
 

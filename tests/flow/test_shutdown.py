@@ -70,3 +70,24 @@ def test_what_waits_goes_on_with_the_next_worker(stage, images):
         assert first.returncode == 0
     with stage.installation.worker(stage.client):
         assert sent.get(timeout=30)["container_id"] == candidate["Id"]
+
+
+def test_what_it_still_ends_is_told_to_monitors(stage, images):
+    script = "trap '' TERM; while true; do /bin/busybox sleep 0.2; done"
+    image = images("deaf", "v1", command=["/bin/busybox", "sh", "-c", script], healthcheck=None)
+    told = []
+    with (
+        stage.installation.worker(stage.client, DW_STOP_TIMEOUT="2") as first,
+        stage.client.connection_for_read() as connection,
+    ):
+        heard = stage.client.events.Receiver(connection, handlers={"*": told.append}).itercapture(timeout=30)
+        next(heard)
+        stage.deploy(image, policy="missing")
+        stage.send("docker.deploy", **stage.deployment("shop:v2", policy="missing"))
+        begun = next(filter(None, (next(uuids_of(told, "docker.deploy.retire"), None) for _ in heard)))
+        assert seconds_to_end(first) < 10
+        assert any(("task-succeeded", begun) in {(each["type"], each.get("uuid")) for each in told} for _ in heard)
+
+
+def uuids_of(told, task):
+    return (each["uuid"] for each in told if each.get("name") == task)
