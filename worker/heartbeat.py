@@ -16,7 +16,7 @@ import redis
 import structlog
 
 from worker import listing, rescue
-from worker.engine import engine
+from worker.engine import answering_within, engine
 from worker.errors import DeploymentError
 from worker.settings import settings
 from worker.store import Announcement, hosts
@@ -30,6 +30,8 @@ _MOST_STAGES = 100
 """So many are told of one by one, a few milliseconds each: a list of all takes a second where there are thousands."""
 _MOST_OF_TIME = 0.1
 """The share of its time that a host may spend on telling of its containers."""
+_LEAST_PATIENCE = 5.0
+"""Seconds that an engine has to answer, however short a lease is."""
 _ENDS_WITHIN = 1.0
 """Seconds: longer, the thread can only hang on an engine that doesn't answer."""
 
@@ -44,6 +46,7 @@ class Heartbeat:
         self._changed = {_ALL: time.time()}
         self._beat_at = 0.0
         self._tell_at = 0.0
+        self._has_engine = True
         self.spoke_at: float | None = None
         """When it last found this host spoken for, by the monotonic clock."""
         self.has_neighbours = False
@@ -71,7 +74,8 @@ class Heartbeat:
         if time.monotonic() >= self._beat_at:
             self._beat_at = time.monotonic() + settings().heartbeat_seconds
             self._beat()
-        if self._changed and time.monotonic() >= self._tell_at:
+        # An engine that hangs would have this thread wait, and the host fall silent.
+        if self._changed and self._has_engine and time.monotonic() >= self._tell_at:
             self._tell_what_changed()
 
     def _run(self) -> None:
@@ -89,7 +93,10 @@ class Heartbeat:
 
     def _beat(self) -> None:
         if hosts().may_announce():
-            hosts().announce(_told_of_here())
+            with answering_within(_patience()):
+                told = _told_of_here()
+            self._has_engine = told.engine is not None
+            hosts().announce(told)
         self.spoke_at = time.monotonic()
         self.has_neighbours = any(each != settings().host for each in hosts().names())
         rescue.look_after_those_away()
@@ -101,9 +108,12 @@ class Heartbeat:
         to_tell = {_ALL: max(changed.values())} if _ALL in changed or len(changed) > _MOST_STAGES else changed
         began = time.monotonic()
         try:
-            told = [stage for stage, since in to_tell.items() if self._is_told(stage, since)]
+            with answering_within(_patience()):
+                told = [stage for stage, since in to_tell.items() if self._is_told(stage, since)]
         except DeploymentError as error:
             log.warning("containers_not_told", error=error.message)
+            # For how long an engine was silent is not what it takes to tell.
+            began = time.monotonic()
             return
         finally:
             self._tell_at = time.monotonic() + (time.monotonic() - began) / _MOST_OF_TIME
@@ -121,6 +131,11 @@ class Heartbeat:
         listing.tell(stage)
         hosts().note_told(stage, began)
         return True
+
+
+def _patience() -> float:
+    """Seconds for the engine: with those between two heartbeats fewer than after which the host counts as away."""
+    return max(_LEAST_PATIENCE, settings().away_seconds / 2)
 
 
 def _told_of_here() -> Announcement:

@@ -2,10 +2,12 @@
 
 import io
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from http import HTTPStatus
 from http.client import IncompleteRead
 from typing import Any, cast
@@ -34,6 +36,19 @@ LONGEST_LINE = 2**20
 _FRAME_HEAD = 8
 _VERSION = re.compile(r"^/v[0-9.]+/")
 _VERBS = {"connect", "create", "disconnect", "json", "rename", "restart", "start", "stop", "update", "wait"}
+
+
+_gives_up_at: ContextVar[float] = ContextVar("gives_up_at", default=math.inf)
+
+
+@contextmanager
+def answering_within(seconds: float) -> Iterator[None]:
+    """Give all calls of this block so many seconds together, where `DW_ENGINE_TIMEOUT` would be more."""
+    token = _gives_up_at.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _gives_up_at.reset(token)
 
 
 class EngineApi(docker.APIClient):
@@ -74,7 +89,8 @@ class EngineApi(docker.APIClient):
 
         Raises also, for `engine_errors` to translate, what urllib3 and http.client raise, and TooLong.
         """
-        began, deadline, status = time.monotonic(), Deadline(options["timeout"]), 0
+        began, status = time.monotonic(), 0
+        deadline = Deadline(max(0.0, min(options["timeout"], _gives_up_at.get() - began)))
         # There is one: all requests are for the engine.
         self._pool = self._pool or _pool(self, self.verify, self.cert)
         try:
