@@ -32,6 +32,8 @@ _SHORTEST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.05
 LOST_AFTER = {"socket_timeout": 10, "socket_connect_timeout": 5}
 """Seconds that a Redis may take to answer, and to take a connection: one that hangs would be waited for without end."""
+_ONCE_MORE = {"max_retries": 1, "interval_start": 0}
+"""A connection that was kept may have ended with a RabbitMQ that is back by now: who sends learns it only then."""
 TAKEN_WITHIN = 30
 """Seconds after which something that no worker has begun with is told as such."""
 
@@ -56,7 +58,8 @@ class Calls:
         self._app.conf.update(address.connections(broker_url or redis_url, result_backend or redis_url))
         self._app.conf.update({f"redis_{name}": seconds for name, seconds in LOST_AFTER.items()})
         options: dict[str, object] = {**address.PATIENCE}
-        if (broker_url or redis_url).startswith("redis"):
+        self._is_redis = (broker_url or redis_url).startswith("redis")
+        if self._is_redis:
             options |= LOST_AFTER
         else:
             # Which has the broker say that it has a message.
@@ -94,7 +97,13 @@ class Calls:
         try:
             with self._app.producer_or_acquire() as producer:
                 self._app.amqp.send_task_message(
-                    producer, task, message, queue=Queue(queue, routing_key=queue), headers=headers, retry=False
+                    producer,
+                    task,
+                    message,
+                    queue=Queue(queue, routing_key=queue),
+                    headers=headers,
+                    retry=not self._is_redis,
+                    retry_policy=_ONCE_MORE,
                 )
         except (OperationalError, RedisError, OSError) as error:
             broker, setting = self._broker

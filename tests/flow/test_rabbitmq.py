@@ -19,6 +19,7 @@ from compose.process import MARK
 from tests.flow.conftest import Installation, Stage, flower_of
 from tests.services import required
 from tests.throttled_registry import ThrottledRegistry
+from worker.client import Client
 
 CONCURRENCY = 2
 QUEUE = "celery"
@@ -149,6 +150,8 @@ def test_a_killed_rabbitmq_costs_neither_worker_nor_deployment(stage, stubborn, 
     image = stage.image("shop:v1")
     deployed = stage.send("docker.deploy", **{**stage.deployment(image, health={"stable": 3}), "stage": "other"})
     stage.until(lambda: stage.record(deployed.id).get("step") == "prove")
+    idle = Client(stage.installation.redis_url, broker_url=url)
+    idle.list(stage.project)
     server.process.kill()
     server.process.wait()
     away = stage.installation.dw("deploy", f"{stage.project}/third", image)
@@ -157,6 +160,9 @@ def test_a_killed_rabbitmq_costs_neither_worker_nor_deployment(stage, stubborn, 
     server.start()
     port = int(url.rstrip("/").rpartition(":")[2])
     server.wait_until(lambda: rabbitmq.answers(port), rabbitmq.STARTS_WITHIN)
+    # By the connection that it has kept, which has ended.
+    with idle:
+        assert idle.list(stage.project, timeout=60)
     assert deployed.get(timeout=60)["state"] == "live"
     assert stop.get(timeout=60)["container_id"]
     assert stage.ask("docker.list", project=stage.project)["containers"]
