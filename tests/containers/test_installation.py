@@ -108,6 +108,12 @@ def test_everything_comes_up_healthy(installation):
     assert installation.health() == dict.fromkeys(SERVICES, "healthy")
 
 
+def test_what_is_ours_hears_that_it_is_to_end_from_its_first_moment(engine, installation):
+    # As process 1 it would not, until it has told the kernel what it does then.
+    found = containers_of(engine, installation)
+    assert all(found[name]["HostConfig"]["Init"] for name in ("worker", "beat", "flower"))
+
+
 def test_every_service_has_limits_and_few_rights(engine, installation):
     for name, container in containers_of(engine, installation).items():
         host = container["HostConfig"]
