@@ -124,3 +124,22 @@ def test_without_redis_it_waits_and_says_so(installation):
     assert process.wait(20) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_it_ends_where_nobody_reads_any_more(stage, installation, arguments):
+    """As in `dw events | head -1`: a broken pipe to whoever reads isn't a lost broker."""
+    with subprocess.Popen(
+        [DW, "events", *arguments],
+        env=installation.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        said = [process.stderr.readline()]
+        process.stdout.close()
+        assert "listening" in said[0]
+        stage.deploy("shop:v1")
+        said += process.stderr.readlines()
+        assert process.wait(20) == 1
+    assert len(said) == 1

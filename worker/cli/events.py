@@ -60,6 +60,10 @@ class _Task:
     started: float | None = None
 
 
+class _NobodyReads(Exception):
+    """Whoever read what is shown has seen enough: to `_listen` a broken pipe would be the broker's."""
+
+
 class Stream:
     """What is told of tasks, put together from events that each tell a part."""
 
@@ -105,13 +109,19 @@ def run(stage: str | None, *, as_json: bool) -> None:
 
     def heard(told: Mapping[str, Any]) -> None:
         event = stream.take(told)
-        if event and as_json:
-            show_json(asdict(event))
-        elif event and _is_for_people(event):
-            out().print(_line(event), soft_wrap=True)
+        try:
+            if event and as_json:
+                show_json(asdict(event))
+            elif event and _is_for_people(event):
+                out().print(_line(event), soft_wrap=True)
+        except BrokenPipeError as error:
+            raise _NobodyReads from error
 
     with contextlib.suppress(KeyboardInterrupt):
-        _listen(heard)
+        try:
+            _listen(heard)
+        except _NobodyReads as ended:
+            raise BrokenPipeError from ended
 
 
 def _listen(heard: Callable[[Mapping[str, Any]], None]) -> NoReturn:
