@@ -180,8 +180,8 @@ class Calls:
         if isinstance(last, dict) and "step" in last:
             return Unanswered(f"{task} has not ended within {patience:g} s and goes on: it is at step {last['step']}.")
         return Unanswered(
-            f"No worker has answered {task} within {patience:g} s: see that one runs (`celery -A worker worker`) "
-            "and uses the same DW_REDIS_URL and DW_NAMESPACE."
+            f"No worker has answered {task} within {patience:g} s, and it is done once one takes it from the queue: "
+            "see that one runs (`celery -A worker worker`) and uses the same DW_REDIS_URL and DW_NAMESPACE."
         )
 
     def _meta(self, task_id: str) -> dict[str, Any]:

@@ -128,3 +128,5 @@ def test_an_engine_that_is_away_is_told_by_its_worker(unserved_stage):
     (engine,) = (each for each in json.loads(ended.stdout)["checks"] if each["check"] == "engine")
     assert "/nonexistent/docker.sock" in engine["message"] or "Connecting to the engine failed" in engine["message"]
     assert "DOCKER_HOST" in engine["hint"]
+    (answers,) = (each for each in json.loads(ended.stdout)["checks"] if each["check"] == "answers")
+    assert answers["hint"] == "see the line on its engine"

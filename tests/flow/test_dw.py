@@ -130,6 +130,8 @@ def test_without_a_worker_dw_says_so(dw, second_redis_url):
     ended = dw("ps", "--answer-timeout", "1", environment={"DW_REDIS_URL": second_redis_url})
     assert ended.returncode == 1
     assert "No worker has answered" in ended.stderr
+    # It is no refusal: whoever starts a worker then has it done.
+    assert "it is done once one takes it from the queue" in ended.stderr
 
 
 def test_without_redis_dw_says_so(dw):

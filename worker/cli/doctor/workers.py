@@ -167,6 +167,7 @@ def _network(host: Host) -> Iterator[Finding]:
 def _answers(there: Sequence[Host], patience: float) -> Iterator[Finding]:
     """Whether something that is asked comes back, by way of broker, worker, engine and result backend."""
     queues = {each.name: Lane.QUICK.queue(settings().namespace, each.name) for each in there}
+    has_engine = {each.name: each.told.engine is not None for each in there}
     began = time.monotonic()
     sent = {name: calls().send("docker.list", {}, queue=queue) for name, queue in queues.items()}
     for name, task_id in sent.items():
@@ -175,7 +176,8 @@ def _answers(there: Sequence[Host], patience: float) -> Iterator[Finding]:
         except DeploymentError as error:
             yield Finding("answers", FAIL, f"{name}: {error.message}", host=name)
         except Unanswered as error:
-            yield Finding("answers", FAIL, f"{name}: {error}", "see the workers' logs, and DW_RESULT_BACKEND", name)
+            hint = "see the workers' logs, and DW_RESULT_BACKEND" if has_engine[name] else "see the line on its engine"
+            yield Finding("answers", FAIL, f"{name}: {error}", hint, name)
         else:
             took = time.monotonic() - began
             said = f"{name} has {len(found['containers'])} containers of ours, told in {took:.2f} s"
