@@ -1,9 +1,11 @@
 """Dashboard and alerts: by Prometheus' own tool, and by a real Prometheus that asks a real worker."""
 
+import contextlib
 import json
 import re
 import socket
 import subprocess
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from compose import packages, prometheus_server
-from tests.flow.conftest import served_through, until
+from tests.flow.conftest import Stage, served_through, until
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "compose/prometheus"
@@ -33,14 +35,43 @@ def port():
 
 
 @pytest.fixture(scope="module")
-def client(engine_proxy, port, second_redis_url, installation, tmp_path_factory):
+def served(engine_proxy, port, second_redis_url, installation, tmp_path_factory):
+    """An installation whose worker is measured, and a client of it."""
     folder = tmp_path_factory.mktemp("alerts")
-    with served_through(engine_proxy, second_redis_url, folder, installation, DW_METRICS_PORT=str(port)) as (_, client):
-        yield client
+    with served_through(engine_proxy, second_redis_url, folder, installation, DW_METRICS_PORT=str(port)) as both:
+        yield both
+
+
+@pytest.fixture
+def stage(served, engine, images):
+    made = Stage(served[1], engine, served[0])
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def prometheus(served, port, exported, tmp_path):
+    """The address of a Prometheus that asks the worker each second, with rules that wait for nothing."""
+    rules = re.sub(r"for: \d+m", "for: 0s", (FOLDER / "alerts.yml").read_text())
+    (tmp_path / "alerts.yml").write_text(rules)
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [alerts.yml]\nscrape_configs:\n"
+        f"  - {{job_name: docker-watcher, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n"
+    )
+    with prometheus_server.private(tmp_path, config) as url:
+        yield url
+
+
+def asked(url, expression):
+    """The values that Prometheus finds by now."""
+    query = urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(f"{url}/api/v1/query?{query}", timeout=10) as answer:
+        return [float(each["value"][1]) for each in json.load(answer)["data"]["result"]]
 
 
 @pytest.fixture(scope="module")
-def exported(client, port):
+def exported(served, port):
     """All metrics that a worker tells of, and their types."""
 
     def families():
@@ -87,25 +118,43 @@ def test_the_documented_metrics_are_those_that_are_exported(exported):
     assert dict(rows) == {name: kind for name, kind in exported.items() if name.startswith("dw_")}
 
 
-def test_prometheus_fires_for_an_engine_that_is_lost(client, port, engine_proxy, exported, tmp_path):
-    rules = re.sub(r"for: \d+m", "for: 0s", (FOLDER / "alerts.yml").read_text())
-    (tmp_path / "alerts.yml").write_text(rules)
-    config = tmp_path / "prometheus.yml"
-    config.write_text(
-        "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [alerts.yml]\nscrape_configs:\n"
-        f"  - {{job_name: docker-watcher, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n"
-    )
-    with prometheus_server.private(tmp_path, config) as url:
-        query = f"{url}/api/v1/query?query=sum(dw_engine_up)"
-
-        def seen():
-            with urllib.request.urlopen(query, timeout=10) as answer:
-                return [float(each["value"][1]) for each in json.load(answer)["data"]["result"]]
-
-        until(lambda: seen() == [1])
-        assert "DockerWatcherEngineDown" not in prometheus_server.firing(url)
-        engine_proxy.fault = "500"
-        said = until(lambda: prometheus_server.firing(url).get("DockerWatcherEngineDown"))
-        engine_proxy.fault = ""
-        until(lambda: seen() == [1])
+def test_prometheus_fires_for_an_engine_that_is_lost(prometheus, engine_proxy):
+    until(lambda: asked(prometheus, "sum(dw_engine_up)") == [1])
+    assert "DockerWatcherEngineDown" not in prometheus_server.firing(prometheus)
+    engine_proxy.fault = "500"
+    said = until(lambda: prometheus_server.firing(prometheus).get("DockerWatcherEngineDown"))
+    engine_proxy.fault = ""
+    until(lambda: asked(prometheus, "sum(dw_engine_up)") == [1])
     assert said.startswith("The Docker engine of host local doesn't answer its workers.")
+
+
+def test_each_panel_shows_what_has_happened(prometheus, stage, images, engine_proxy):
+    images("dying", "v1", command=["/bin/busybox", "false"])
+    stage.deploy("shop:v1")
+    # An increase is one from a sample before.
+    until(lambda: asked(prometheus, 'dw_engine_call_errors_total{call="POST /containers/create"}') == [0])
+    engine_proxy.once = "POST /containers/create", "500"
+    stage.deploy("shop:v2")
+    assert engine_proxy.once is None
+    for image, arguments in (("shop:v9", {}), ("dying:v1", {}), ("shop:v1", {"keep": 0})):
+        assert stage.send("docker.deploy", **stage.deployment(image, **arguments)).get(timeout=60, propagate=False)
+    stage.ask("docker.stage", project=stage.project, stage=stage.name, action="stop")
+    stage.send("docker.nothing")
+    waiting = {
+        query.replace("$__rate_interval", "5m").replace("$host", "local"): title
+        for title, queries in expressions().items()
+        for query in queries
+        if title not in {"alerts", "Mended by reconciling"}
+    }
+
+    def is_shown():
+        for query in [query for query in waiting if asked(prometheus, query)]:
+            del waiting[query]
+        return not waiting
+
+    with contextlib.suppress(AssertionError):
+        until(is_shown)
+    assert waiting == {}
+    with urllib.request.urlopen(f"{prometheus}/api/v1/rules", timeout=10) as answer:
+        (group,) = json.load(answer)["data"]["groups"]
+    assert {each["health"] for each in group["rules"]} == {"ok"}
