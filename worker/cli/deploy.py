@@ -10,6 +10,7 @@ import typer
 from worker.cli import progress
 from worker.cli.client import calls
 from worker.cli.output import err, out, urls
+from worker.settings import settings
 
 _CANCELLED_WITHIN = 30
 STATES = {
@@ -92,7 +93,9 @@ def show(result: dict[str, Any]) -> None:
     out().print(f"  container {result['container_name']} ({result['health']})")
     if result["digest"]:
         out().print(f"  digest    {result['digest']}")
-    for url in urls(result["ports"]):
+    # Of another host than this process' own, a port is to be asked for there.
+    host = "127.0.0.1" if result["host"] == settings().host else result["host"]
+    for url in urls(result["ports"], host):
         out().print(f"  url       {url}")
     steps = " ".join(f"{step} {seconds:.2f}" for step, seconds in result["seconds"].items())
     out().print(f"  seconds   {steps}")
