@@ -12,12 +12,16 @@ SERVICES := $(BIN)/python -m compose.services --
 T ?= tests
 export ENGINE REDIS
 
-# A full run is in four processes; what measures time comes after it, by itself. A selection is in one. COVERAGE=1 says
+# Where this is set, each of a run's hundreds of processes would compile our code anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+# A full run is in N processes; what measures time comes after it, by itself. A selection is in one. COVERAGE=1 says
 # which lines no test has reached, and makes all workers slower for that.
+N ?= 4
 ifeq ($(T),tests)
-PYTEST := sh -c '$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=25 -m "not alone" \
-	$(if $(COVERAGE),--cov --cov-report=) tests && $(BIN)/pytest -m alone \
-	$(if $(COVERAGE),--cov --cov-append --cov-report=term-missing:skip-covered) tests'
+PYTEST := sh -c '$(BIN)/pytest -n $(N) --dist loadfile --no-loadscope-reorder --durations=25 -m "not alone" \
+	$(if $(COVERAGE),--cov --cov-report=) tests && $(BIN)/pytest -m alone --durations=5 \
+	$(if $(COVERAGE),--cov --cov-append --cov-report=term-missing:skip-covered) tests/flow'
 else
 PYTEST := $(BIN)/pytest $(T)
 endif
@@ -50,11 +54,15 @@ setup: .venv/ready ## Make .venv from the locked requirements
 ##@ Work on it
 
 .PHONY: test
-test: lint types ## Everything that .ci/run runs; T=path selects tests, ENGINE=26.1 the engine
-	@$(BIN)/python -m compose.packages $(TEST_PROGRAMS)
-	@$(BIN)/python -m compose.node
+test: .venv/ready ## Everything that .ci/run runs; T=path selects tests, ENGINE=26.1 the engine
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync lint types test-programs
 	@status=0; $(if $(findstring containers,$(T))$(filter tests,$(T)),$(BIN)/python -m compose.images &) \
 		$(SERVICES) $(PYTEST) || status=$$?; wait; exit $$status
+
+.PHONY: test-programs
+test-programs: .venv/ready
+	@$(BIN)/python -m compose.packages $(TEST_PROGRAMS)
+	@$(BIN)/python -m compose.node
 
 .PHONY: chaos
 chaos: .venv/ready ## Deploy while workers, Redis and engine are killed; ARGS="--seed 1 --deployments 40"
