@@ -13,7 +13,7 @@ from tasks.create import open_secrets
 from tasks.deploy import outcome
 from tasks.deploy.machine import StepArguments
 from worker import metrics
-from worker.celery import app
+from worker.celery import Lane, app
 from worker.driver import send
 from worker.errors import SpecInvalid
 from worker.orders import NUMBERED_TASKS, numbered_by_broker
@@ -130,7 +130,9 @@ def admit(deployment_id: str, asked: Asked, rollback_to: Version | None, tracepa
         waits_for = f"host {accepted.away}, which is away"
         outcome.progress(deployment_id, step="accept", waits_for=waits_for)
     if accepted.due:
-        send(accepted.due)
+        is_likely_there = isinstance(asked, DeploymentSpec) and (rollback_to or asked.policy == "missing")
+        # Then the pull ends at once, and no other message is needed for what follows it.
+        send(accepted.due, Lane.WORK if is_likely_there else None)
     if accepted.away or not accepted.due:
         # It waits; or it was recorded after all, and may have failed before this run's progress was stored.
         outcome.store_failure_again(deployment_id)

@@ -10,12 +10,13 @@ from tasks.adopt import sealed_labels
 from tasks.connect import attach
 from tasks.create import asked_container, instances_of, make, open_secrets
 from tasks.deploy.instances import container_of, known, older_instances, older_than
-from tasks.deploy.machine import Done, Wait, step
+from tasks.deploy.machine import Done, InLane, Wait, is_in, step
 from tasks.deploy.move import hosts_with
 from tasks.deploy.share import share
 from tasks.evidence import not_proven, with_evidence
 from tasks.pull import at_hand
 from worker import plan
+from worker.celery import Lane
 from worker.engine import Container, ContainerSpec, Image, Listed, engine
 from worker.errors import ContainerNotFound, EngineUnavailable, ImageNotFound, PortInUse
 from worker.keyring import keyring
@@ -35,10 +36,11 @@ _MISSED_EVENT = 5.0
 
 
 @step(Step.PULL)
-def pull(claim: Claim) -> Done | Wait:
+def pull(claim: Claim) -> Done | Wait | InLane:
     """Bring the image; from here on it is its digest, and then its id, wherever its tag moves.
 
-    A rollback knows its id beforehand.
+    A rollback knows its id beforehand. Where the image is likely there already, this is first looked for in the lane of
+    the steps that follow.
     """
     known, reference = claim.found.image_id, ImageReference.parse(claim.spec.image)
     if known and (image := engine().images.find(known)):
@@ -51,6 +53,8 @@ def pull(claim: Claim) -> Done | Wait:
         )
     if present := at_hand(reference, claim.spec.policy):
         return _at_hand(claim, present)
+    if not is_in(Lane.PULLS):
+        return InLane(Lane.PULLS)
     credential = credentials().resolve(reference.registry, claim.spec.credential)
     shared = share(claim, reference, credential)
     if isinstance(shared, Image):

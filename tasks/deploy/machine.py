@@ -1,8 +1,8 @@
 """How each step runs: claim it, do it, commit, go on with the next or send it.
 
 A message carries only a deployment's id, so any copy of it does the work that is due, or finds nothing to do. Who has
-committed a step goes straight on with the next one where that has the same lane: to send it would cost more than most
-steps take, and a worker that dies in between loses no more than one whose message is lost.
+committed a step goes straight on with the next one where that is for the lane it is in: to send it would cost more than
+most steps take, and a worker that dies in between loses no more than one whose message is lost.
 """
 
 import time
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from celery import current_task
 
 from tasks.base import Operation, pause
 from tasks.deploy import outcome
 from worker import metrics, monitors, tracing
-from worker.celery import app
+from worker.celery import Lane, app
 from worker.driver import driver, lane_of, send
 from worker.errors import DeadlineExceeded, DeploymentCancelled, DeploymentError, EngineUnavailable
 from worker.interrupt import Interrupted
@@ -53,6 +54,13 @@ class Wait:
     seconds: float
 
 
+@dataclass(frozen=True)
+class InLane:
+    """The step takes long after all, and is to be done in a slot of this lane."""
+
+    lane: Lane
+
+
 class StepArguments(Arguments):
     deployment_id: DeploymentId
 
@@ -65,7 +73,7 @@ class HandedOn(Exception):
     """This worker ends, and another one is to do the step."""
 
 
-StepFunction = Callable[[Claim], Done | Wait | None]
+StepFunction = Callable[[Claim], Done | Wait | InLane | None]
 """None: the step has ended the deployment."""
 _FUNCTIONS: dict[Step, StepFunction] = {}
 _GOES_ON = "goes on"
@@ -131,6 +139,12 @@ def perform(name: Step, deployment_id: str, task_id: str, *, by_message: bool = 
         except HandedOn:
             deployments().release(claim)
             return {"outcome": "handed on"}
+
+
+def is_in(lane: Lane) -> bool:
+    """Whether what is done now has a slot of this lane."""
+    queue = (current_task.request.delivery_info or {}).get("routing_key")
+    return bool(queue == lane.queue(settings().namespace, settings().host))
 
 
 def _told_of(claim: Claim) -> dict[str, object]:
@@ -201,7 +215,11 @@ def check_bounds(claim: Claim) -> None:
         )
 
 
-def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
+def _committed(claim: Claim, answer: Done | Wait | InLane) -> dict[str, Any]:
+    if isinstance(answer, InLane):
+        _check(claim, deployments().release(claim, is_sent=True))
+        send(Due(claim.id, claim.step, settings().host), answer.lane)
+        return {"outcome": f"sent on to {answer.lane}"}
     if isinstance(answer, Wait):
         if claim.step is Step.PROVE:
             # Now that it takes its time; the others have from the beginning.
@@ -220,7 +238,7 @@ def _committed(claim: Claim, answer: Done | Wait) -> dict[str, Any]:
     tracing.step_ended(claim, "done")
     if answer.pause:
         driver().wake()
-    elif moves is None and lane_of(to) is lane_of(claim.step) and not driver().is_ending:
+    elif moves is None and is_in(lane_of(to)) and not driver().is_ending:
         return {"outcome": _GOES_ON, "next": to}
     else:
         send(Due(claim.id, to, place))

@@ -3,6 +3,7 @@
 import contextlib
 import statistics
 import time
+from itertools import cycle
 
 import pytest
 from celery import Celery
@@ -82,12 +83,14 @@ def test_pulls_that_stall_hold_up_nobody(make_stage):
         sent = [stage.send("docker.pull", image=each.image) for each in stalled[:CONCURRENCY]]
         stages = [make_stage() for _ in stalled[CONCURRENCY:]]
         sent += [
-            each.send("docker.deploy", **each.deployment(registry.image))
-            for each, registry in zip(stages, stalled[CONCURRENCY:], strict=True)
+            each.send("docker.deploy", **each.deployment(registry.image, policy=policy))
+            for each, registry, policy in zip(stages, stalled[CONCURRENCY:], cycle(["always", "missing"]), strict=False)
         ]
         stage.until(lambda: sum(each.asked.is_set() for each in stalled) >= CONCURRENCY)
         for _ in range(10):
             assert seconds_of(lambda: stage.ask("docker.list", project=stage.project)) < 1
+        # Whose image is there needs no slot of a pull.
+        assert make_stage().deploy("shop:v1", policy="missing")["state"] == "live"
         assert stage.ask("docker.logs", container=stage.containers()[0]["Id"])["lines"] is not None
         assert stage.ask("docker.stop", container=stage.containers()[0]["Id"])["container_id"]
         for each in sent[CONCURRENCY:]:

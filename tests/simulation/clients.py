@@ -113,4 +113,5 @@ def _drawn(random, deployment_id, stages, good, within):
         arguments["force"] = True
     if random.random() < 0.1:
         arguments["timeout"] = random.uniform(2, 20)
+    arguments["policy"] = "missing" if random.random() < 0.3 else "always"
     return Asked(deployment_id, random.uniform(0, within), image, arguments)

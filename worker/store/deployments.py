@@ -333,9 +333,12 @@ class Deployments:
             trouble=trouble,
         )
 
-    def release(self, claim: Claim) -> Committed:
-        """End a claim as if it had never been: the step is due at once."""
-        return self._commit(claim, claim.step, claim.found, claim.error, delay=0, attempt=claim.attempt - 1, alarm=0)
+    def release(self, claim: Claim, *, is_sent: bool = False) -> Committed:
+        """End a claim as if it had never been: the step is due at once, to be sent by the caller or by the driver."""
+        alarm = self._settings.lease_seconds if is_sent else 0
+        return self._commit(
+            claim, claim.step, claim.found, claim.error, delay=0, attempt=claim.attempt - 1, alarm=alarm
+        )
 
     def close(self, claim: Claim) -> Closed:
         """End a deployment, and give its stage to the one that waits."""
