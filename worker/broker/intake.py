@@ -47,17 +47,18 @@ for place = 4, #KEYS do
     if raw then break end
 end
 if not raw then return false end
+local is_more = (redis.call('LLEN', list) > 1 or redis.call('EXISTS', unpack(KEYS, 4)) > 1) and 1 or 0
 if #raw > tonumber(ARGV[2]) then
     -- Nobody's memory is to hold it, nor is its text. Celery writes headers behind the body.
     redis.call('RPOP', list)
-    return {{false, #raw, string.match(string.sub(raw, -{_END_LOOKED_AT}), '"id": ?"([%w_.-]+)"') or ''}}
+    return {{is_more, false, #raw, string.match(string.sub(raw, -{_END_LOOKED_AT}), '"id": ?"([%w_.-]+)"') or ''}}
 end
 local readable, tag = pcall(function() return cjson.decode(raw).properties.delivery_tag end)
 if not readable or type(tag) ~= 'string' then
     redis.call('LPUSH', unreadable, raw)
     redis.call('LTRIM', unreadable, 0, {_UNREADABLE_KEPT - 1})
     redis.call('RPOP', list)
-    return {{false, raw}}
+    return {{is_more, false, raw}}
 end
 -- Some clients give all of their messages one tag (celery-ts): one that another message has would have that forgotten.
 while redis.call('HEXISTS', unacked, tag) == 1 do
@@ -80,7 +81,7 @@ redis.call('ZADD', index, now[1] .. '.' .. string.format('%06d', now[2]), tag)
 redis.call('HSET', unacked, tag, '[' .. raw .. ',"",' .. ARGV[1] .. ']')
 -- The last one: a command that is denied ends the script, and undoes nothing of what came before.
 redis.call('RPOP', list)
-return {{tag, raw}}
+return {{is_more, tag, raw}}
 """
 
 _PUT_BACK = """
@@ -162,14 +163,14 @@ class Intake:
     def _take_on(self) -> None:
         connection = self._pool.get_connection()
         try:
-            empty = False
+            waits = False
             while not self._stopped.is_set():
                 self._changed.clear()
                 if self._channel.in_work(self._queue) + len(self._waiting) >= self._slots:
                     self._changed.wait(_WAIT)
                     continue
-                taken = self._ask(connection, wait=empty)
-                empty = taken is None
+                is_more, *taken = self._ask(connection, wait=waits) or [0]
+                waits = not is_more
                 if taken:
                     self._receive(*taken)
         finally:
