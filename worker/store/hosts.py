@@ -181,7 +181,7 @@ class Hosts:
     def note_told(self, stage: str, began: float) -> None:
         """Note since when it is told what this host has of a stage, or of all, in seconds since 1970 by its clock."""
         key = self._key(f"told:{self._settings.host}")
-        with self._redis.pipeline() as pipeline:
+        with self._redis.pipeline(transaction=not stage) as pipeline:
             if not stage:
                 pipeline.delete(key)
             pipeline.hset(key, stage, began)

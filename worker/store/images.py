@@ -39,7 +39,8 @@ class PulledImages:
         self._redis = connection
         self._names = f"{prefix}pulled:{host}"
         self._used = f"{prefix}used:{host}"
-        self._forget = scripts(connection)["forget"]
+        run = scripts(connection)
+        self._use, self._forget = run["use"], run["forget"]
 
     def note_pulled(self, image_id: str, names: Collection[str]) -> None:
         """Note that an image was brought under these names, which the engine didn't have it under."""
@@ -47,11 +48,11 @@ class PulledImages:
 
     def note_used(self, image_id: str) -> None:
         """Note that a deployment uses an image, whoever has brought it."""
-        self._redis.zadd(self._used, {image_id: self._now()})
+        self._use(keys=[self._used], args=[image_id, 0])
 
     def note_asked_for(self, image_id: str) -> None:
         """Note that somebody asks for an image for another end; it counts as used now if a deployment ever used it."""
-        self._redis.zadd(self._used, {image_id: self._now()}, xx=True)
+        self._use(keys=[self._used], args=[image_id, 1])
 
     def known(self) -> KnownImages:
         """All that is known."""
