@@ -29,10 +29,10 @@ _ROOM_FOR_WORDS = 40
 
 @cache
 def out() -> "Console":
-    """Standard output."""
+    """Standard output, which shows `:name:` in a log line or an image as it is."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 @cache
@@ -40,7 +40,7 @@ def err() -> "Console":
     """Standard error."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH, stderr=True)
+    return Console(highlight=False, emoji=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH, stderr=True)
 
 
 def show_json(value: object) -> None:
