@@ -54,7 +54,8 @@ class Calls:
         address.checked_broker(broker_url or redis_url)
         self._broker = ("The broker", "DW_BROKER_URL") if broker_url else ("Redis", "DW_REDIS_URL")
         self._sign = sign
-        self._app = Celery("docker-watcher-client", set_as_current=False)
+        # Without Celery's own fix-ups: they are for a Django program's own app, and import what makes up a worker.
+        self._app = Celery("docker-watcher-client", set_as_current=False, fixups=[])
         self._app.conf.update(address.connections(broker_url or redis_url, result_backend or redis_url))
         self._app.conf.update({f"redis_{name}": seconds for name, seconds in LOST_AFTER.items()})
         options: dict[str, object] = {**address.PATIENCE}

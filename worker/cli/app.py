@@ -1,7 +1,5 @@
 """`dw`, put together from its commands."""
 
-import atexit
-import gc
 import os
 import sys
 from typing import Annotated
@@ -43,11 +41,8 @@ def dw(
     """Deploy container images and see to what runs. A stage is written PROJECT/STAGE."""
 
 
-def main() -> None:
-    """Run `dw`."""
-    # A process this short has nothing to collect, and looking for it would be a third of its time: the most at its end.
-    gc.disable()
-    atexit.register(gc.freeze)
+def run() -> None:
+    """Run what the command line asks for."""
     _leave_out_telemetry()
     _heed_clicolor()
     try:
