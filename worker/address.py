@@ -87,6 +87,8 @@ def connections(broker_url: str, backend_url: str) -> dict[str, object]:
         "redis_backend_use_ssl": tls(backend_url),
         # A client whose Redis is down learns it in a second, not in Celery's 19.
         "result_backend_transport_options": {"retry_policy": PATIENCE},
+        # Left to itself, Celery makes each thread a backend and a connection of its own.
+        "result_backend_thread_safe": True,
         # Anybody who can write to the broker could run code through pickle.
         "task_serializer": "json",
         "result_serializer": "json",
