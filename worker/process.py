@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import threading
+import time
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,7 +25,10 @@ from worker.signature import signing_key
 from worker.version import VERSION
 from worker.watcher import watcher
 
+_libc = ctypes.CDLL(None)
 _M_ARENA_MAX = -8
+_GIVE_BACK_EVERY = 60
+"""Seconds between two calls of a millisecond."""
 _told: SimpleQueue[None] = SimpleQueue()
 
 
@@ -46,9 +50,8 @@ def _log_from_the_start(instance: Any, **_: Any) -> None:
 @worker_init.connect
 def _share_memory(**_: Any) -> None:
     # Left to itself, glibc gives each thread a heap of its own, and what is free in one is of no use to the others.
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 2)
+    if hasattr(_libc, "mallopt"):
+        _libc.mallopt(_M_ARENA_MAX, 2)
 
 
 @worker_init.connect
@@ -71,6 +74,8 @@ def _check(sender: Any, **_: Any) -> None:
 def _begin(sender: Any, **_: Any) -> None:
     monitors.connect(sender)
     threading.Thread(target=_end_in_time, name="end", daemon=True).start()
+    if hasattr(_libc, "malloc_trim"):
+        threading.Thread(target=_give_back_memory, name="memory", daemon=True).start()
     driver().start()
     heartbeat().start()
     watcher().start()
@@ -101,6 +106,13 @@ def tell_about(_: object, **__: object) -> dict[str, object]:
         "host": settings().host,
         "keys": keyring().identities,
     }
+
+
+def _give_back_memory() -> None:
+    # Each thread has glibc keep for it what it has freed, in between what is in use: so no heap gets smaller by itself.
+    while True:
+        time.sleep(_GIVE_BACK_EVERY)
+        _libc.malloc_trim(0)
 
 
 def _end_in_time() -> None:
