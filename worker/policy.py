@@ -16,7 +16,6 @@ from functools import cache
 from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
 from worker.engine import ContainerSpec
@@ -58,6 +57,8 @@ def _check_pattern(pattern: str) -> str:
 
 
 def _public_key(pem: object) -> object:
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415  # where nobody signs, it only costs memory
+
     try:
         key = load_pem_public_key(str(pem).encode())
     except ValueError:

@@ -32,7 +32,6 @@ from typing import Annotated, Any
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import StringConstraints
 
 from worker.errors import PolicyDenied, SpecInvalid
@@ -143,6 +142,8 @@ def read_key(path: Path) -> Ed25519PrivateKey:
 
     Raises SettingsInvalid.
     """
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415  # as in worker.policy
+
     wrong = f"Wrong settings: DW_SIGNING_KEY_FILE: {path}"
     try:
         if path.stat().st_mode & 0o077:
