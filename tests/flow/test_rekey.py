@@ -57,10 +57,6 @@ def killed_in_the_middle(stage, new, **keys):
         return sum(Keyring([new]).is_current(each.sealed) for each in credentials.list())
 
 
-def env_of(stage, result):
-    return stage.engine.inspect_container(result["container_id"])["Config"]["Env"]
-
-
 def test_keys_are_rotated_under_running_deployments(rotation, record_property):
     stage, old, new = rotation
     both = {"DW_KEYS": f"{new},{old}"}

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import docker
 
-from tests.simulation.images import BY_NAME, BY_TAG, Image
+from tests.simulation.images import BY_NAME, Image
 
 _KILLED = 137
 _RESTARTED = {"always", "unless-stopped"}
@@ -472,7 +472,3 @@ def _refusal(status, text):
 def failure_inside():
     """What an engine answers that fails inside itself."""
     return _refusal(500, "context deadline exceeded")
-
-
-def image_of(tag):
-    return BY_TAG[tag]

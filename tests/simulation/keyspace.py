@@ -80,9 +80,6 @@ class Keyspace:
         self._expiries[key] = self._clock.now + float(milliseconds) / 1000
         return 1
 
-    def persist(self, key):
-        return int(self._find(key) is not None and self._expiries.pop(key, None) is not None)
-
     def ttl(self, key):
         if self._find(key) is None:
             return -2
@@ -98,9 +95,6 @@ class Keyspace:
     def time(self):
         microseconds = round(self._clock.time() * 1e6)
         return [str(microseconds // 1_000_000), str(microseconds % 1_000_000)]
-
-    def publish(self, _channel, _message):
-        return 0
 
     # Strings
 
@@ -211,14 +205,6 @@ class Keyspace:
         value[:0] = elements[::-1]
         return len(value)
 
-    def rpush(self, key, *elements):
-        value = self._make(key, list)
-        value.extend(elements)
-        return len(value)
-
-    def lpop(self, key):
-        return self._pop(key, 0)
-
     def rpop(self, key):
         return self._pop(key, -1)
 
@@ -233,21 +219,6 @@ class Keyspace:
 
     def lrange(self, key, first, last):
         return _slice(self._find(key, []), first, last)
-
-    def ltrim(self, key, first, last):
-        if self._find(key) is not None:
-            self._values[key] = self.lrange(key, first, last)
-            self._drop_if_empty(key)
-        return "OK"
-
-    def lrem(self, key, count, element):
-        value = self._find(key, [])
-        indices = [index for index, each in enumerate(value) if each == element]
-        chosen = indices[: int(count)] if int(count) > 0 else indices[int(count) :] if int(count) < 0 else indices
-        for index in reversed(chosen):
-            del value[index]
-        self._drop_if_empty(key)
-        return len(chosen)
 
     def lpos(self, key, element):
         value = self._find(key, [])
