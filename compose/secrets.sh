@@ -58,8 +58,8 @@ rm acl.new
 chmod 444 redis.acl
 
 cat <<END
-Redis     for producers   $(address producer 127.0.0.1:6379)
-          for operators   $(address operator 127.0.0.1:6379)
+Redis     for producers   $(address producer "$PUBLISH_REDIS")
+          for operators   $(address operator "$PUBLISH_REDIS")
 Flower    operator        $(cat flower-password)
 Grafana   admin           $(cat grafana-password)
 Keep compose/secrets/ as you keep secrets; a copy of compose/secrets/keys, apart from Redis' backup.

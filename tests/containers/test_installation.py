@@ -34,7 +34,8 @@ def installation(engine, base, image, tmp_path_factory, worker_id):
         "DW_STOP_TIMEOUT": "1",
     }
     made = Checkout(tmp_path_factory.mktemp("compose"), namespace, base, image, settings)
-    made.compose("run", "--rm", "secrets")
+    told = made.compose("run", "--rm", "secrets")
+    assert made.address("producer") in told
     try:
         made.compose("up", "--detach", "--wait")
         login = ("--username", required("DW_SERVICES_REGISTRY_USER"), "--password-stdin")
@@ -139,13 +140,16 @@ import getpass, importlib.util, json, os, pwd
 me = pwd.getpwuid(os.getuid())
 print(json.dumps({
     "uid": me.pw_uid, "home": os.path.exists(me.pw_dir), "shell": me.pw_shell, "groups": os.getgroups(),
-    "pip": bool(importlib.util.find_spec("pip")), "status": open("/proc/self/status").read(),
+    "pip": bool(importlib.util.find_spec("pip")),
+    "traces": bool(importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http")),
+    "status": open("/proc/self/status").read(),
     "may_write": [path for path in ("/", "/opt/venv", "/etc", "/var/tmp", "/tmp", "/run/docker-watcher")
                   if os.access(path, os.W_OK)]}))
 """
     told = json.loads(installation.compose("exec", "-T", "worker", "python3", "-c", program))
     assert (told["uid"], told["home"], told["shell"], told["pip"]) == (10001, False, "/usr/sbin/nologin", False)
     assert told["groups"] == [10001]
+    assert told["traces"]
     assert told["may_write"] == ["/tmp"]
     assert "CapEff:\t0000000000000000" in told["status"]
     assert "CapBnd:\t0000000000000000" in told["status"]
