@@ -127,11 +127,12 @@ class Installation:
                     raise
 
     @contextlib.contextmanager
-    def worker(self, client, *options, **changed):
+    def worker(self, client, *options, mingles=False, **changed):
         """Run a worker, from the moment it answers."""
         name = f"{uuid.uuid4().hex[:8]}@test"
         # Mingling is a second's wait for the clocks of other workers.
-        with self.process("worker", "-n", name, "--without-mingle", *options, **changed) as process:
+        quick = () if mingles else ("--without-mingle",)
+        with self.process("worker", "-n", name, *quick, *options, **changed) as process:
             deadline = time.monotonic() + STARTS_WITHIN
             while not client.control.ping(destination=[name], timeout=0.5):
                 assert process.poll() is None, "the worker has ended"

@@ -246,7 +246,7 @@ def test_each_does_its_part_and_has_no_right_that_it_does_not_need(hardened, sta
     with monitor.listening():
         hardened.add_credential()
         left = leave_as_a_dead_worker_does(stage)
-        with hardened.worker(client("admin"), **hardened.as_worker) as worker:
+        with hardened.worker(client("admin"), mingles=True, **hardened.as_worker) as worker:
             assert left.get(timeout=30)
             assert f"\nUid:\t{USER}\t{USER}\t{USER}\t{USER}\n" in Path(f"/proc/{worker.pid}/status").read_text()
             produce(stage)
