@@ -260,12 +260,14 @@ def flower_of(stage, password=""):
     ask = FlowerClient(f"http://127.0.0.1:{port}", password)
     given = {"FLOWER_BASIC_AUTH": password} if password else {"FLOWER_UNAUTHENTICATED_API": "true"}
     with stage.installation.process("flower", f"--port={port}", **given) as process:
-        # Only a task whose events it has seen from the first one proves that it listens.
+        sent = []
+
+        # Only a task whose events it has seen from the first one proves that it listens. Events come after the result.
         def hears():
             assert process.poll() is None, "Flower has ended"
-            heard = stage.client.send_task("docker.list")
-            heard.get(timeout=30)
-            return "SUCCESS" in ask(f"/api/task/info/{heard.id}")
+            sent.append(stage.client.send_task("docker.list"))
+            sent[-1].get(timeout=30)
+            return any("SUCCESS" in ask(f"/api/task/info/{each.id}") for each in sent[-5:])
 
         stage.until(hears)
         yield ask
