@@ -107,7 +107,7 @@ def test_what_redis_needs(stage, record_property):
         )
     with redis.Redis.from_url(url) as connection:
         record_property("figure", f"connections of a worker and its client: {connection.info()['connected_clients']}")
-    assert commands < 300
+    assert commands < 120
     record = sizes(url)["deployment"]
     assert record[1] / record[0] < 8192
 
