@@ -33,7 +33,9 @@ def run(*, quick: bool = False) -> list[Line]:
 
 def _timed(environment: Mapping[str, str], *command: str) -> Callable[[], float]:
     def run_it() -> object:
-        return subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return subprocess.run(
+            command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     return lambda: seconds_of(run_it)
 

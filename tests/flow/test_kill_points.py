@@ -288,6 +288,7 @@ class Lane:
             self._play(story, doom, stage, log, outcome)
         except Exception as error:  # noqa: BLE001  # told by the test whose case it is
             outcome.failure = f"{type(error).__name__}: {error}"
+        stage.clear()
         outcome.logs = log.read_text() if log.exists() else ""
         return outcome
 
