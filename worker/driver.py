@@ -18,6 +18,7 @@ import structlog
 from kombu.exceptions import OperationalError
 
 from worker.celery import Lane, app
+from worker.log import RepeatedWarning
 from worker.record import ON_FAILURE, Break, Claim, Step
 from worker.settings import settings
 from worker.store import Deployments, Due, deployments
@@ -78,6 +79,7 @@ class Driver:
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._waits = RepeatedWarning(log, "driver_waits_for_redis")
         self._renew_at = 0.0
         self._hands_on = False
 
@@ -154,8 +156,9 @@ class Driver:
             self._woken.clear()
             try:
                 nap = self.look()
+                self._waits.over()
             except redis.RedisError as error:
-                log.warning("driver_waits_for_redis", error=str(error))
+                self._waits.say(error=str(error))
                 nap = _LONGEST_NAP
 
     def _send_due(self) -> float:

@@ -18,6 +18,7 @@ import structlog
 from worker import listing, rescue
 from worker.engine import answering_within, engine
 from worker.errors import DeploymentError
+from worker.log import RepeatedWarning
 from worker.settings import settings
 from worker.store import Announcement, hosts
 
@@ -42,6 +43,7 @@ class Heartbeat:
     def __init__(self) -> None:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._waits = RepeatedWarning(log, "heartbeat_waits_for_redis")
         self._guard = threading.Lock()
         self._changed = {_ALL: time.time()}
         self._beat_at = 0.0
@@ -83,8 +85,9 @@ class Heartbeat:
             while not self._stopping.wait(_LOOK_EVERY):
                 try:
                     self.look()
+                    self._waits.over()
                 except redis.RedisError as error:
-                    log.warning("heartbeat_waits_for_redis", error=str(error))
+                    self._waits.say(error=str(error))
         finally:
             if not self._stopping.is_set():
                 # Without it, others would take this host for dead.

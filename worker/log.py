@@ -7,7 +7,8 @@ is for. They are bound once, by who begins with it, and are on all lines until i
 import logging
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ from worker.orders import NUMBERED_TASKS
 _LONGEST = 255
 """Characters of what a message says of itself."""
 _OF_CELERY = {"name": "task", "id": "id"}
+_SAID_AGAIN_AFTER = 60.0
 
 
 def _fields_of_celery(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -81,6 +83,30 @@ def configure(log_format: str, level: int = logging.INFO, *, host: str) -> None:
     # The Docker SDK and urllib3 say at DEBUG what they send, registry tokens among it; Celery's pool, all arguments.
     for noisy in ("docker", "urllib3", "celery.pool"):
         logging.getLogger(noisy).setLevel(logging.INFO)
+
+
+class RepeatedWarning:
+    """What a loop finds each time round while Redis or the engine is away.
+
+    It is said when it begins or changes and then once a minute: a night without an engine is not to fill a disk.
+    """
+
+    def __init__(self, log: Any, event: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._event = event
+        self._clock = clock
+        self._said: Mapping[str, object] | None = None
+        self._said_at = 0.0
+
+    def say(self, **told: object) -> None:
+        """Warn, unless the same was said within the last minute and has gone on since."""
+        if told != self._said or self._clock() - self._said_at >= _SAID_AGAIN_AFTER:
+            self._log.warning(self._event, **told)
+            self._said, self._said_at = told, self._clock()
+
+    def over(self) -> None:
+        """Note that all is well again."""
+        self._said = None
 
 
 @task_prerun.connect

@@ -18,6 +18,7 @@ from worker.engine import engine
 from worker.errors import DeploymentError
 from worker.heartbeat import heartbeat
 from worker.interrupt import Interrupt, Interrupted
+from worker.log import RepeatedWarning
 from worker.store import Deployments, deployments
 
 log = structlog.get_logger()
@@ -37,6 +38,7 @@ class Watcher:
         self._interrupt = Interrupt()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._waits = RepeatedWarning(log, "watcher_waits_for_engine")
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -61,10 +63,11 @@ class Watcher:
         while not self._stopping.is_set():
             try:
                 self._listen()
+                self._waits.over()
             except Interrupted:
                 return
             except DeploymentError as error:
-                log.warning("watcher_waits_for_engine", error=error.message)
+                self._waits.say(error=error.message)
             self._stopping.wait(_PAUSE)
 
     def _listen(self) -> None:
@@ -73,6 +76,7 @@ class Watcher:
         heartbeat().something_changed()
         with closing(containers.events(quiet=_QUIET, interrupt=self._interrupt)) as events:
             for event in events:
+                self._waits.over()
                 heartbeat().something_changed(containers.labels.stage_of(event))
                 if event.is_decisive:
                     self._pass_on(containers.labels.deployment_of(event))

@@ -22,6 +22,7 @@ from kombu.utils.json import loads
 
 from worker import metrics
 from worker.broker.leases import queue_of
+from worker.log import RepeatedWarning
 from worker.refusal import DEEPEST, is_deeper, tell, too_long
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Intake:
         self._stopped = threading.Event()
         self._pool = channel.own_pool(socket_timeout=_WAIT + _ANSWER_WITHIN)
         self._thread = threading.Thread(target=self._run, name=f"intake of {queue}", daemon=True)
+        self._waits = RepeatedWarning(log, "queue_not_read")
         self._inbox = f"dw.inbox.{queue}"
         self._lists = channel.lists(queue)
 
@@ -151,7 +153,7 @@ class Intake:
             try:
                 self._take_on()
             except (redis.RedisError, OSError) as error:
-                log.warning("queue_not_read", queue=self._queue, error=str(error))
+                self._waits.say(queue=self._queue, error=str(error))
                 self._pool.disconnect()
                 self._stopped.wait(_PAUSE)
         try:
@@ -170,6 +172,7 @@ class Intake:
                     self._changed.wait(_WAIT)
                     continue
                 is_more, *taken = self._ask(connection, wait=waits) or [0]
+                self._waits.over()
                 waits = not is_more
                 if taken:
                     self._receive(*taken)
