@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # A full run is in N processes; what measures time comes after it, by itself. A selection is in one. COVERAGE=1 says
 # which lines no test has reached, and makes all workers slower for that.
-N ?= 6
+N ?= 4
 ifeq ($(T),tests)
 PYTEST := sh -c '$(BIN)/pytest -n $(N) --dist loadfile --no-loadscope-reorder --durations=25 -m "not alone" \
 	$(if $(COVERAGE),--cov --cov-report=) tests && $(BIN)/pytest -m alone --durations=5 \
