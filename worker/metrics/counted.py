@@ -101,6 +101,7 @@ class Counted:
         for error in (each.__name__ for each in KINDS):
             self.deployments.labels(_ENDS.get(error, "failed"), error)
             self.requests_refused.labels(error)
+            self.step_failures.labels(Step.PULL, error)
         for action in OF_STAGE:
             self.stage_orders.labels(action, "done", "")
         for step in (Step.UNDO, Step.REVERT):
@@ -112,8 +113,6 @@ class Counted:
         for step in set(Step) - {Step.ENDED}:
             self.step_retries.labels(step, EngineUnavailable.__name__)
         self.step_retries.labels(Step.PULL, RegistryUnavailable.__name__)
-        for error in (each.__name__ for each in KINDS):
-            self.step_failures.labels(Step.PULL, error)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self._own)

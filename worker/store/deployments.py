@@ -504,8 +504,11 @@ class Deployments:
                 pipeline.hmget(self._key("stage", each), "running", "live", "newest")
             holders = dict(zip(stages, pipeline.execute(), strict=True))
             lives = {stage for stage, (_, live, _) in holders.items() if live}
-            last = {stage: live or newest for stage, (running, live, newest) in holders.items() if not running}
-            last = {stage: deployment_id for stage, deployment_id in last.items() if deployment_id}
+            last = {
+                stage: deployment_id
+                for stage, (running, live, newest) in holders.items()
+                if not running and (deployment_id := live or newest)
+            }
             for deployment_id in last.values():
                 pipeline.hmget(self._record(deployment_id), "host", "created", "first")
             found = zip(last, pipeline.execute(), strict=True)
